@@ -1,0 +1,208 @@
+#include "checkpoint/save.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoint/safetensors_out.h"
+#include "model/safetensors.h"
+#include "util/buf.h"
+#include "util/file.h"
+#include "util/mem.h"
+
+static struct safetensors_tensor describe(const struct param *p, const float *data, const char *name)
+{
+    return (struct safetensors_tensor){.name = name, .type = DTYPE_F32, .n_dims = p->n_dims,
+                                       .shape = {p->shape[0], p->shape[1], 1, 1}, .data = data + p->offset};
+}
+
+/* All tensors of params, then the head's under `score_name`, into `path`. */
+static int write_tensors(const char *path, const struct params *params, const struct head *head, const char *score_name,
+                         struct err *err)
+{
+    struct safetensors_tensor *list = xcalloc(params->n_list + 1, sizeof *list);
+    size_t n = 0;
+    for (; n < params->n_list; n++)
+        list[n] = describe(&params->list[n], params->data, params->list[n].name);
+    if (head)
+        list[n++] = describe(&head->params.list[0], head->params.data, score_name);
+    struct safetensors_note note = {"format", "pt"};
+    int rc = safetensors_write(path, list, n, &note, 1, err);
+    free(list);
+    return rc;
+}
+
+static int write_in(const char *folder, const char *name, const char *text, struct err *err)
+{
+    char *path = path_join(folder, name);
+    int rc = file_write(path, text, strlen(text), err);
+    free(path);
+    return rc;
+}
+
+static int write_notes(const char *folder, const struct head_notes *notes, struct err *err)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    buf_str(&b, "{\"score_bias\": ");
+    buf_json_double(&b, notes->score_bias);
+    buf_str(&b, ", \"tie_parameter\": ");
+    buf_json_double(&b, notes->tie_parameter);
+    buf_str(&b, "}\n");
+    int rc = write_in(folder, "hone.json", b.data, err);
+    buf_release(&b);
+    return rc;
+}
+
+static char *adapter_config(const struct adapter *a, const struct head *head, const char *base_model)
+{
+    json_t *targets = json_array();
+    for (int k = 0; k < LINEAR_KINDS; k++)
+        if (a->a_at[k] != SIZE_MAX)
+            json_array_append_new(targets, json_string(a->config->family->linear[k].peft));
+    json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:o, s:b, s:b, s:s}", "peft_type", "LORA", "task_type",
+                          head ? "SEQ_CLS" : "CAUSAL_LM", "bias", "none", "r", (int)a->rank, "lora_alpha",
+                          (double)a->alpha, "lora_dropout", 0.0, "target_modules", targets, "inference_mode", 1,
+                          "fan_in_fan_out", 0, "base_model_name_or_path", base_model);
+    if (head)
+        json_object_set_new(o, "modules_to_save", json_pack("[s]", "score"));
+    char *text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
+    json_decref(o);
+    return text;
+}
+
+/* A fresh folder beside `folder`, to be renamed to it. */
+static char *temporary_folder(const char *folder, struct err *err)
+{
+    char *t = xasprintf("%s.tmp-%ld", folder, (long)getpid());
+    if (dir_remove(t, err) || dir_make(t, err)) {
+        free(t);
+        return NULL;
+    }
+    return t;
+}
+
+static int put_in_place(char *temporary, const char *folder, int rc, struct err *err)
+{
+    struct err ignored;
+    if (rc == 0)
+        rc = dir_replace(temporary, folder, err);
+    else
+        dir_remove(temporary, &ignored);
+    free(temporary);
+    return rc;
+}
+
+int adapter_save(const struct adapter *a, const struct head *head, const struct head_notes *notes,
+                 const char *base_model, const char *folder, struct err *err)
+{
+    char *t = temporary_folder(folder, err);
+    if (!t)
+        return -1;
+    char *weights = path_join(t, "adapter_model.safetensors"), *config = adapter_config(a, head, base_model);
+    int rc = write_tensors(weights, &a->params, head, "base_model.model.score.weight", err);
+    if (rc == 0)
+        rc = write_in(t, "adapter_config.json", config, err);
+    if (rc == 0 && head)
+        rc = write_notes(t, notes, err);
+    free(weights);
+    free(config);
+    return put_in_place(t, folder, rc, err);
+}
+
+static int copy_file(const char *from_folder, const char *to_folder, const char *name, struct err *err)
+{
+    char *from = path_join(from_folder, name);
+    int rc = 0;
+    if (file_exists(from)) {
+        struct buf b;
+        buf_init(&b, (size_t)1 << 30);
+        rc = file_read(from, &b, err);
+        char *to = path_join(to_folder, name);
+        if (rc == 0)
+            rc = file_write(to, b.data, b.len, err);
+        free(to);
+        buf_release(&b);
+    }
+    free(from);
+    return rc;
+}
+
+int model_save(const struct model *m, const struct head *head, const struct head_notes *notes, const char *folder,
+               struct err *err)
+{
+    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                                             "chat_template.jinja", "generation_config.json"};
+    ENSURE(m->trainable);
+    char *t = temporary_folder(folder, err);
+    if (!t)
+        return -1;
+    char *weights = path_join(t, "model.safetensors"), *config = config_to_json(&m->config, head != NULL);
+    int rc = write_tensors(weights, &m->params, head, "score.weight", err);
+    if (rc == 0)
+        rc = write_in(t, "config.json", config, err);
+    if (rc == 0 && head)
+        rc = write_notes(t, notes, err);
+    for (size_t i = 0; rc == 0 && file_is_dir(m->path) && i < sizeof text_files / sizeof *text_files; i++)
+        rc = copy_file(m->path, t, text_files[i], err);
+    free(weights);
+    free(config);
+    return put_in_place(t, folder, rc, err);
+}
+
+static int read_notes(struct head_notes *notes, const char *folder, struct err *err)
+{
+    *notes = (struct head_notes){0};
+    char *path = path_join(folder, "hone.json");
+    int rc = 0;
+    if (file_exists(path)) {
+        json_error_t why;
+        json_t *o = json_load_file(path, 0, &why);
+        notes->score_bias = json_number_value(json_object_get(o, "score_bias"));
+        notes->tie_parameter = json_number_value(json_object_get(o, "tie_parameter"));
+        if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter))
+            rc = err_set(err, "'%s' is not the JSON object that belongs to a head: %s", path, why.text);
+        json_decref(o);
+    }
+    free(path);
+    return rc;
+}
+
+int head_open(struct head *h, size_t width, const char *folder, struct head_notes *notes, struct err *err)
+{
+    *h = (struct head){0};
+    char *adapter = path_join(folder, "adapter_model.safetensors");
+    struct tensor_file f = {0};
+    int rc = safetensors_open(&f, file_exists(adapter) ? adapter : folder, err);
+    free(adapter);
+    if (rc)
+        return -1;
+    const struct tensor *t = tensor_find(&f, "score.weight");
+    if (!t)
+        t = tensor_find(&f, "base_model.model.score.weight");
+    if (!t) {
+        tensor_file_release(&f);
+        return 0;
+    }
+    if (t->type == DTYPE_COUNT || tensor_elements(t) != width)
+        rc = err_set(err, "'%s': the head '%s' has %zu numbers where the model is %zu wide", folder, t->name,
+                     tensor_elements(t), width);
+    if (rc == 0)
+        rc = head_init(h, width, err);
+    if (rc == 0) {
+        tensor_unpack(h->params.data, t);
+        const struct param *bad = params_not_finite(&h->params, h->params.data);
+        if (bad)
+            rc = err_set(err, "'%s': the head '%s' holds a number that is not finite", folder, t->name);
+    }
+    if (rc == 0)
+        rc = read_notes(notes, folder, err);
+    if (rc == 0)
+        h->bias = (float)notes->score_bias;
+    else
+        head_release(h);
+    tensor_file_release(&f);
+    return rc ? -1 : 1;
+}

@@ -1,0 +1,29 @@
+/* What a run leaves behind, in the formats that other tools read: PEFT adapter folders and Hugging Face model folders.
+ * Folders are written under a temporary name, synced and renamed (law 7); they hold no time stamps.
+ *
+ * A head is stored as transformers does, as score.weight.  What these formats have no place for stands beside it in
+ * hone.json: {"score_bias": .., "tie_parameter": ..}. */
+#ifndef HONE_CHECKPOINT_SAVE_H
+#define HONE_CHECKPOINT_SAVE_H
+
+#include "model/adapter.h"
+
+struct head_notes {
+    double score_bias;    /* added to every score: centres the scores on a reference set */
+    double tie_parameter; /* eta of Rao-Kupper's ties, 0 where there are none */
+};
+
+/* head may be NULL. */
+int adapter_save(const struct adapter *a, const struct head *head, const struct head_notes *notes,
+                 const char *base_model, const char *folder, struct err *err);
+
+/* The model (trainable) as a Hugging Face folder; the tokenizer's files are copied from where the model came from, if it
+ * was a folder. */
+int model_save(const struct model *m, const struct head *head, const struct head_notes *notes, const char *folder,
+               struct err *err);
+
+/* The head of an adapter's or a model's folder: 1, 0 where it has none, -1 and a sentence.  The bias is taken from
+ * hone.json. */
+int head_open(struct head *h, size_t width, const char *folder, struct head_notes *notes, struct err *err);
+
+#endif

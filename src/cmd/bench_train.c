@@ -1,0 +1,161 @@
+/* Supervised, reward and DPO steps: forward, backward and optimiser over one batch. */
+#include <stdlib.h>
+
+#include "cmd/bench.h"
+#include "cmd/options.h"
+#include "train/dpo.h"
+#include "train/reward.h"
+#include "train/sft.h"
+#include "util/mem.h"
+
+#define PAIRS 8
+
+struct shape {
+    bool full, head;
+    size_t rows, prompt, completions, completion;
+};
+
+struct job {
+    struct adapter adapter;
+    struct head head;
+    struct net net;
+    struct learner learner, reference; /* reference: of DPO */
+    struct optimizer optimizer;
+    struct loop_options loop;
+    struct examples examples;
+    size_t order[PAIRS];
+    struct method method;
+    struct sft sft;
+    struct reward reward;
+    struct comparison comparisons[PAIRS];
+    struct dpo dpo;
+};
+
+static int train(struct job *j, struct err *err)
+{
+    struct metrics metrics = {0};
+    double grad_norm;
+    size_t n = j->examples.n;
+    void *self = j->method.self;
+    if (j->method.begin(self, &j->examples, j->order, n, true, err))
+        return -1;
+    for (size_t at = 0; at < n;) {
+        size_t count = loop_micro(&j->loop, &j->examples, j->order, n, at);
+        if (j->method.micro(self, &j->examples, j->order + at, count, true, err))
+            return -1;
+        at += count;
+    }
+    return j->method.end(self, &metrics, true, err) || optimizer_step(&j->optimizer, 1e-5, &grad_norm, err) ? -1 : 0;
+}
+
+static int step(struct bench *b, double *seconds, struct err *err)
+{
+    struct job *j = b->self;
+    double started = bench_clock(), *reference = NULL;
+    if (j->reference.workspace) {
+        reference = sequence_logprobs(&j->reference, &j->loop, &j->examples, 2, NULL, NULL, err);
+        if (!reference)
+            return -1;
+        j->dpo.train_ref = reference;
+    }
+    int rc = train(j, err);
+    *seconds = bench_clock() - started;
+    free(reference);
+    return rc;
+}
+
+static void close_job(struct bench *b)
+{
+    struct job *j = b->self;
+    dpo_release(&j->dpo);
+    reward_release(&j->reward);
+    examples_release(&j->examples);
+    learner_release(&j->learner);
+    learner_release(&j->reference);
+    optimizer_release(&j->optimizer);
+    adapter_release(&j->adapter);
+    head_release(&j->head);
+    free(j);
+}
+
+/* Everything but the method. */
+static int open_job(struct bench *b, const struct shape *s, struct err *err)
+{
+    static const char *const names[3] = {"model", "adapter", "head"};
+    const struct adapter_options o = {.rank = 16, .alpha = 32, .seed = 1};
+    struct model *m = &b->base.model;
+    struct job *j = xcalloc(1, sizeof *j);
+    b->self = j;
+    b->step = step;
+    b->close = close_job;
+    b->tokens = (double)(s->rows * s->completions * (s->prompt + s->completion));
+    if (bench_check_positions(b, s->prompt + s->completion, err))
+        return -1;
+    if (s->full ? model_make_trainable(m, err) : model_pack(m, err) || adapter_init(&j->adapter, m, &o, err))
+        return -1;
+    if (s->head && bench_head(&j->head, m->config.width, 1, err))
+        return -1;
+    j->net = (struct net){.model = m, .adapter = s->full ? NULL : &j->adapter, .head = s->head ? &j->head : NULL};
+    j->examples = bench_examples(m, s->rows, s->prompt, s->completions, s->completion);
+    j->optimizer = (struct optimizer){.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = 1};
+    j->loop = (struct loop_options){.micro_batch_tokens = b->micro_batch_tokens};
+    ENSURE(s->rows <= ARRAY_LEN(j->order));
+    for (size_t i = 0; i < s->rows; i++)
+        j->order[i] = i;
+    return learner_init(&j->learner, &j->net, s->full, s->head, &j->optimizer, names, 1, err);
+}
+
+static int open_supervised(struct bench *b, bool full, struct err *err)
+{
+    const struct shape s = {.full = full, .rows = 8, .completions = 1, .completion = 256};
+    if (open_job(b, &s, err))
+        return -1;
+    struct job *j = b->self;
+    j->method = sft_method(&j->sft, &j->learner);
+    b->flop = (full ? 6 : 4) * (b->block_weights + b->output_weights) * b->tokens;
+    return 0;
+}
+
+int bench_open_sft(struct bench *b, struct err *err)
+{
+    return open_supervised(b, true, err);
+}
+
+int bench_open_sft_lora(struct bench *b, struct err *err)
+{
+    return open_supervised(b, false, err);
+}
+
+int bench_open_reward(struct bench *b, struct err *err)
+{
+    const struct shape s = {.head = true, .rows = PAIRS, .completions = 2, .completion = 250};
+    if (open_job(b, &s, err))
+        return -1;
+    struct job *j = b->self;
+    if (reward_init(&j->reward, &j->learner, false, 1, &j->optimizer, err))
+        return -1;
+    for (size_t i = 0; i < PAIRS; i++)
+        j->comparisons[i] = (struct comparison){.w_a = 1};
+    j->reward.train = j->comparisons;
+    j->method = reward_method(&j->reward);
+    b->flop = 4 * b->block_weights * b->tokens;
+    return 0;
+}
+
+/* Computed are the prompt once and both completions; the reference costs one more forward. */
+int bench_open_dpo(struct bench *b, struct err *err)
+{
+    const struct shape s = {.rows = PAIRS, .prompt = 128, .completions = 2, .completion = 128};
+    const struct preference_config config = {.beta = 0.1};
+    if (open_job(b, &s, err))
+        return -1;
+    struct job *j = b->self;
+    struct net reference = {.model = j->net.model};
+    if (dpo_init(&j->dpo, &j->learner, "sigmoid", &config, j->net.model->config.width, err) ||
+        learner_init_forward(&j->reference, &reference, err))
+        return -1;
+    j->method = dpo_method(&j->dpo);
+    double targets = (double)(s.rows * 2 * s.completion), computed = (double)(s.rows * s.prompt) + targets;
+    b->flop = 6 * b->block_weights * computed + 6 * b->output_weights * targets;
+    return 0;
+}

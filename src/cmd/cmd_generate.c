@@ -1,0 +1,243 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/base.h"
+#include "cmd/commands.h"
+#include "cmd/progress.h"
+#include "cmd/sampling.h"
+#include "util/mem.h"
+
+struct generate_args {
+    struct base_args base;
+    struct sampling_args sampling;
+    const char *prompts, *system;
+    int64_t num_generations, slots;
+    bool plain, ignore_eos, pack;
+};
+
+static const struct option own[] = {
+    {"prompts", OPTION_STRING, offsetof(struct generate_args, prompts), NULL,
+     "rows with a prompt, in any format that training takes (answers are not looked at); - is "
+     "standard input",
+     .required = true, .value = "FILE"},
+    {"system", OPTION_STRING, offsetof(struct generate_args, system), NULL,
+     "system message for conversations that have none", .value = "TEXT"},
+    {"plain", OPTION_BOOL, offsetof(struct generate_args, plain), "false",
+     "go on from a prompt's text as it stands, without the chat template"},
+    {"num_generations", OPTION_INT, offsetof(struct generate_args, num_generations), "1",
+     "answers to each prompt", .min = 1, .max = 1e6},
+    {"ignore_eos", OPTION_BOOL, offsetof(struct generate_args, ignore_eos), "false",
+     "go on after an end token"},
+};
+static const struct option speed[] = {
+    {"slots", OPTION_INT, offsetof(struct generate_args, slots), "32",
+     "answers that are drawn at the same time: memory and speed, not results, depend on it",
+     .min = 1, .max = 65536},
+    {"pack", OPTION_BOOL, offsetof(struct generate_args, pack), "true",
+     "keep the weights as floats too (4 bytes each), which is faster; results do not depend on it"},
+};
+static const struct option_group groups[] = {
+    {"Prompts", own, ARRAY_LEN(own), 0},
+    SAMPLING_GROUP(offsetof(struct generate_args, sampling)),
+    BASE_GROUPS(offsetof(struct generate_args, base)),
+    {"Speed", speed, ARRAY_LEN(speed), 0}};
+static const struct option_spec spec = {
+    .command = "generate",
+    .summary =
+        "Sample answers to prompts: rows {\"prompt\": ..}, {\"messages\": ..} or {\"input_ids\": "
+        "..} in, one JSON line an answer out, in the order of the prompts: {\"id\", "
+        "\"completion\", \"ids\", \"logprobs\", \"finish_reason\": \"stop\" or \"length\"}; with "
+        "--num-generations also \"index\" (of the row) and \"sample\", both from 0. ids and "
+        "logprobs have an entry a sampled token, the end token included; log-probs are of the "
+        "distribution that was drawn from. The same seed gives the same answers: the random "
+        "numbers of a row belong to its \"id\", or else to its line.",
+    .usage = "hone generate --model M --prompts FILE [--flags]",
+    .example = "hone generate --model model.gguf --prompts prompts.jsonl --temperature 0.7 "
+               "--num-generations 4",
+    .groups = groups,
+    .n_groups = ARRAY_LEN(groups),
+};
+
+/* Prompts and their requests, one a row. */
+struct prompts {
+    struct dataset data;
+    struct row *rows; /* those of `data` without completions */
+    struct examples examples;
+    struct request *requests;
+};
+
+static void prompts_release(struct prompts *p)
+{
+    for (size_t i = 0; p->requests && i < p->examples.n; i++)
+        request_release(&p->requests[i]);
+    free(p->requests);
+    examples_release(&p->examples);
+    free(p->rows);
+    dataset_release(&p->data);
+}
+
+static int prompts_read(struct prompts *p, const struct generate_args *args, const struct model *m,
+                        struct err *err)
+{
+    struct rows_config config = {
+        .prompts = true, .keep_plain = args->plain, .system = args->system};
+    unsigned kinds = ~(1u << ROWS_SCORES);
+    if (base_read(&p->data, "generate", args->prompts, &config, kinds, "prompts", args->base.quiet,
+                  err))
+        return -1;
+    p->rows = xmalloc(p->data.n * sizeof *p->rows);
+    memcpy(p->rows, p->data.rows, p->data.n * sizeof *p->rows);
+    for (size_t i = 0; i < p->data.n; i++)
+        p->rows[i].n_completions = 0;
+    struct dataset view = p->data;
+    view.rows = p->rows;
+    struct encode_options o = encode_options_of(m);
+    return examples_encode(&p->examples, &view, &o, err);
+}
+
+static int prompts_request(struct prompts *p, const struct generate_args *args, bool length_given,
+                           const struct loaded *l, const int32_t *stop, size_t n_stop,
+                           struct err *err)
+{
+    const struct examples *e = &p->examples;
+    if (length_given &&
+        base_check_lengths(e, (size_t)args->sampling.max_new_tokens, &l->model, p->data.path,
+                           "shorten the prompt or lower --max-new-tokens", err))
+        return -1;
+    if (base_check_lengths(e, 1, &l->model, p->data.path, "shorten the prompt", err))
+        return -1;
+    p->requests = xcalloc(e->n, sizeof *p->requests);
+    for (size_t i = 0; i < e->n; i++) {
+        const struct example *x = &e->list[i];
+        if (x->prompt.n == 0)
+            return err_set(err,
+                           "'%s' line %zu: its prompt is empty: there is nothing to go on from",
+                           p->data.path, x->row->line);
+        p->requests[i] = (struct request){
+            .prompt = x->prompt.ids,
+            .n_prompt = x->prompt.n,
+            .n_samples = (size_t)args->num_generations,
+            .max_new_tokens = sampling_room(&args->sampling, length_given, &l->model, x->prompt.n),
+            .sampling = sampling_of(&args->sampling),
+            .stop = stop,
+            .n_stop = n_stop,
+            .adapter = l->net.adapter,
+            .key = row_rng_key(x->row),
+        };
+    }
+    return 0;
+}
+
+static void write_sample(struct buf *out, const struct prompts *p, size_t index, size_t k,
+                         const struct model *m)
+{
+    const struct request *r = &p->requests[index];
+    const struct sample *s = &r->samples[k];
+    const char *id = p->examples.list[index].row->id;
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 2);
+    if (m->tokenizer) /* the end token is no part of the answer, be it special or not */
+        tokenizer_decode(m->tokenizer, &text, s->ids, s->n - (s->finish == FINISH_STOP), true);
+    buf_str(out, "{\"id\": ");
+    buf_json_str(out, id, strlen(id));
+    if (r->n_samples > 1)
+        buf_printf(out, ", \"index\": %zu, \"sample\": %zu", index, k);
+    buf_str(out, ", \"completion\": ");
+    buf_json_str(out, text.data, text.len);
+    buf_str(out, ", \"ids\": [");
+    for (size_t i = 0; i < s->n; i++)
+        buf_printf(out, "%s%d", i ? ", " : "", s->ids[i]);
+    buf_str(out, "], \"logprobs\": [");
+    for (size_t i = 0; i < s->n; i++) {
+        buf_str(out, i ? ", " : "");
+        buf_json_float(out, s->logps[i]);
+    }
+    buf_printf(out, "], \"finish_reason\": \"%s\"}\n",
+               s->finish == FINISH_STOP ? "stop" : "length");
+    buf_release(&text);
+}
+
+/* Write the rows that are through and have no unfinished ones before them; returns the first that
+ * is not. */
+static size_t write_done(struct prompts *p, size_t next, const struct model *m,
+                         struct progress *progress)
+{
+    struct buf out;
+    buf_init(&out, SIZE_MAX / 2);
+    for (; next < p->examples.n && p->requests[next].n_done == p->requests[next].n_samples;
+         next++) {
+        for (size_t k = 0; k < p->requests[next].n_samples; k++)
+            write_sample(&out, p, next, k, m);
+        request_release(&p->requests[next]);
+    }
+    if (out.len) {
+        progress_clear(progress);
+        fwrite(out.data, 1, out.len, stdout);
+        fflush(stdout);
+    }
+    buf_release(&out);
+    return next;
+}
+
+static int generate(struct prompts *p, const struct generate_args *args, const struct model *m,
+                    struct err *err)
+{
+    size_t n = p->examples.n, total = n * (size_t)args->num_generations, next = 0;
+    struct generator_limits limits = {.slots = (size_t)args->slots < total ? (size_t)args->slots
+                                                                           : total};
+    for (size_t i = 0; i < n; i++) {
+        size_t positions = p->requests[i].n_prompt + p->requests[i].max_new_tokens;
+        limits.positions = positions > limits.positions ? positions : limits.positions;
+    }
+    struct generator g;
+    if (generator_init(&g, m, &limits, err))
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = generator_submit(&g, &p->requests[i], err);
+    struct progress progress;
+    progress_start(&progress, "generate", "answers", 0, total, args->base.quiet);
+    for (long left = 1; rc == 0 && left > 0 && !ferror(stdout);) {
+        left = generator_step(&g, err);
+        rc = left < 0 ? -1 : 0;
+        next = rc ? next : write_done(p, next, m, &progress);
+        if (rc == 0)
+            progress_update(&progress, total - (size_t)left, NULL);
+    }
+    progress_end(&progress);
+    generator_release(&g);
+    return rc;
+}
+
+int cmd_generate(int argc, char **argv)
+{
+    struct generate_args args;
+    struct options o;
+    int code = command_options(&o, &spec, &args, argc, argv);
+    if (code >= 0)
+        return code;
+    struct err err;
+    if (sampling_check(&args.sampling, &err)) {
+        options_release(&o);
+        return command_misused("generate", &err);
+    }
+    struct loaded l = {0};
+    struct prompts p = {0};
+    int32_t stop[4];
+    int rc = base_open(&l, &args.base, &err);
+    if (rc == 0)
+        rc = prompts_read(&p, &args, &l.model, &err);
+    size_t n_stop = rc || args.ignore_eos ? 0 : model_stop_tokens(&l.model, stop);
+    if (rc == 0)
+        rc =
+            prompts_request(&p, &args, options_given(&o, "max_new_tokens"), &l, stop, n_stop, &err);
+    if (rc == 0 && args.pack)
+        rc = model_pack(&l.model, &err);
+    if (rc == 0)
+        rc = generate(&p, &args, &l.model, &err);
+    prompts_release(&p);
+    loaded_release(&l);
+    options_release(&o);
+    return rc ? command_failed("generate", &err) : EXIT_DONE;
+}

@@ -1,0 +1,192 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/demo.h"
+#include "cmd/json.h"
+#include "cmd/load.h"
+#include "data/records.h"
+#include "eval/baseline.h"
+#include "eval/reward_quality.h"
+#include "reward/score.h"
+#include "util/mem.h"
+
+struct pairs {
+    struct dataset data; /* merged: the first n rows */
+    size_t rows, n;
+    struct comparison *labels;
+    struct examples examples;
+};
+
+static int pairs_read(struct pairs *p, const struct demo *d, const struct model *m, const char *name, struct err *err)
+{
+    *p = (struct pairs){0};
+    char *path = demo_example(d, name);
+    struct rows_config config = {.system = d->system};
+    struct encode_options o = encode_options_of(m);
+    int rc = dataset_read(&p->data, path, &config, err);
+    if (rc == 0 && p->data.kind != ROWS_PAIR)
+        rc = err_set(err, "'%s' holds %s instead of comparisons", path, p->data.format_name);
+    if (rc == 0) {
+        p->rows = p->data.n;
+        p->labels = comparisons_merge(&p->data, &p->n);
+        p->data.n = p->n;
+        rc = examples_encode(&p->examples, &p->data, &o, err);
+    }
+    free(path);
+    return rc;
+}
+
+static void pairs_release(struct pairs *p)
+{
+    examples_release(&p->examples);
+    free(p->labels);
+    p->data.n = p->rows ? p->rows : p->data.n;
+    if (p->data.rows)
+        dataset_release(&p->data);
+    *p = (struct pairs){0};
+}
+
+static const char *part_text(const struct row_part *p)
+{
+    return p->n_messages ? p->messages[p->n_messages - 1].content : p->text ? p->text : "";
+}
+
+/* soft: the raters' shares, for training; else the majority, and ties 0.5. */
+static struct baseline_pair *baseline_pairs(const struct pairs *p, bool soft)
+{
+    struct baseline_pair *list = xcalloc(p->n + 1, sizeof *list);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct row *r = &p->data.rows[i];
+        const struct comparison *c = &p->labels[i];
+        double all = c->w_a + c->w_b + c->w_tie;
+        list[i] = (struct baseline_pair){.prompt = part_text(&r->prompt), .a = part_text(&r->completions[0]),
+                                         .b = part_text(&r->completions[1]), .weight = soft ? all : 1};
+        list[i].p_a = soft && all > 0 ? (c->w_a + 0.5 * c->w_tie) / all : 0.5 + 0.5 * comparison_majority(c);
+    }
+    return list;
+}
+
+/* Mean of x - y where both are known. */
+static struct interval paired_difference(const double *x, const double *y, size_t n)
+{
+    double *d = xmalloc((n + 1) * sizeof *d);
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(x[i]) && isfinite(y[i]))
+            d[k++] = x[i] - y[i];
+    struct stats_sample s = {d, NULL, k};
+    struct interval out = stats_bootstrap_mean(&s, DEMO_SEED);
+    free(d);
+    return out;
+}
+
+static int add_baselines(json_t *o, const double *correct, const struct pairs *train, const struct pairs *held_out,
+                         struct err *err)
+{
+    struct baseline_pair *a = baseline_pairs(train, true), *b = baseline_pairs(held_out, false);
+    double *own = xcalloc(held_out->n + 1, sizeof *own);
+    struct baseline_result length, words;
+    int rc = baseline_length(&length, own, a, train->n, b, held_out->n, err);
+    if (rc == 0) {
+        json_object_set_new(o, "length_only", json_interval(length.accuracy));
+        json_object_set_new(o, "over_length_only", json_interval(paired_difference(correct, own, held_out->n)));
+        rc = baseline_words(&words, own, a, train->n, b, held_out->n, DEMO_SEED, err);
+    }
+    if (rc == 0) {
+        json_object_set_new(o, "bag_of_words", json_interval(words.accuracy));
+        json_object_set_new(o, "over_bag_of_words", json_interval(paired_difference(correct, own, held_out->n)));
+    }
+    free(own);
+    free(a);
+    free(b);
+    return rc;
+}
+
+static void add_calibration(json_t *o, const struct calibration *c)
+{
+    json_t *bins = json_array();
+    for (size_t i = 0; i < STATS_BINS; i++)
+        json_array_append_new(bins, json_pack("{s:I, s:o, s:o}", "n", (json_int_t)c->bin[i].n, "mean_p",
+                                              json_finite(c->bin[i].mean_p), "share", json_interval(c->bin[i].share)));
+    json_object_set_new(o, "calibration", json_pack("{s:I, s:o, s:o, s:o}", "n", (json_int_t)c->n, "ece", json_finite(c->ece),
+                                                    "brier", json_finite(c->brier), "bins", bins));
+}
+
+/* The "kind" of each comparison, which dataset_read() does not keep: {kind: [right, n]}. */
+static int add_kinds(json_t *o, const double *correct, const struct pairs *p, struct err *err)
+{
+    struct records r;
+    if (records_open(&r, p->data.path, ROWS_MAX_LINE, ROWS_MAX_FILE, err))
+        return -1;
+    json_t *row, *kinds = json_object();
+    size_t line;
+    int more;
+    while ((more = records_next(&r, &row, &line, err)) > 0) {
+        const char *kind = json_string_value(json_object_get(row, "kind"));
+        for (size_t i = 0; kind && i < p->n; i++) {
+            if (p->data.rows[i].line != line || !isfinite(correct[i]))
+                continue;
+            json_t *k = json_object_get(kinds, kind);
+            if (!k)
+                json_object_set_new(kinds, kind, k = json_pack("{s:f, s:f}", "right", 0.0, "n", 0.0));
+            json_object_set_new(k, "right", json_real(json_number(json_object_get(k, "right")) + correct[i]));
+            json_object_set_new(k, "n", json_real(json_number(json_object_get(k, "n")) + 1));
+        }
+        json_decref(row);
+    }
+    records_close(&r);
+    const char *name;
+    json_t *k;
+    json_object_foreach(kinds, name, k)
+        json_object_set_new(k, "accuracy", json_interval(stats_wilson(json_number(json_object_get(k, "right")),
+                                                                      json_number(json_object_get(k, "n")))));
+    json_object_set_new(o, "kinds", kinds);
+    return more;
+}
+
+/* Everything that is said of a reward model with these scores. */
+static int judge(json_t *o, const struct pairs *train, const struct pairs *held_out, const float *scores, struct err *err)
+{
+    size_t n = held_out->n;
+    struct reward_quality q;
+    double *a = xcalloc(n + 1, sizeof *a), *b = xcalloc(n + 1, sizeof *b), *correct = xcalloc(n + 1, sizeof *correct);
+    for (size_t i = 0; i < n; i++) {
+        a[i] = (double)scores[2 * i];
+        b[i] = (double)scores[2 * i + 1];
+    }
+    int rc = reward_quality(&q, correct, a, b, held_out->labels, n, err);
+    if (rc == 0) {
+        json_object_set_new(o, "comparisons", json_integer((json_int_t)q.comparisons));
+        json_object_set_new(o, "decided", json_integer((json_int_t)q.decided));
+        json_object_set_new(o, "accuracy", json_interval(q.accuracy));
+        add_calibration(o, &q.calibration);
+        rc = add_baselines(o, correct, train, held_out, err) || add_kinds(o, correct, held_out, err) ? -1 : 0;
+    }
+    free(a);
+    free(b);
+    free(correct);
+    return rc;
+}
+
+json_t *demo_judge_reward(const struct demo *d, const char *name, const char *train_data, const struct net *reward,
+                          struct err *err)
+{
+    struct pairs train = {0}, held_out = {0};
+    json_t *o = json_pack("{s:s}", "name", name);
+    int rc = pairs_read(&train, d, reward->model, train_data, err);
+    if (rc == 0)
+        rc = pairs_read(&held_out, d, reward->model, "comparisons-heldout.jsonl", err);
+    float *scores = xcalloc(2 * held_out.n + 1, sizeof *scores);
+    if (rc == 0)
+        rc = score_examples(scores, reward, &held_out.examples, SCORE_MICRO_TOKENS, NULL, NULL, err);
+    if (rc == 0)
+        rc = judge(o, &train, &held_out, scores, err);
+    free(scores);
+    pairs_release(&train);
+    pairs_release(&held_out);
+    if (rc == 0)
+        return o;
+    json_decref(o);
+    return NULL;
+}

@@ -1,0 +1,44 @@
+/* From what a user names to what the library runs: models, adapters, reward models, run folders.
+ *
+ * --model, --adapter and --reward take a Hugging Face folder, a GGUF, an adapter's folder or a run's output folder.  A run's
+ * folder stands for its result: its model/, or its base model (from manifest.json) with its adapter/. */
+#ifndef HONE_CMD_LOAD_H
+#define HONE_CMD_LOAD_H
+
+#include "checkpoint/save.h"
+#include "data/encode.h"
+#include "model/net.h"
+
+/* The paths behind a name.  adapter NULL: none.  Fresh strings. */
+struct artefact {
+    char *model, *adapter;
+};
+int artefact_find(struct artefact *a, const char *path, struct err *err);
+void artefact_release(struct artefact *a);
+
+/* A model with perhaps an adapter, as --model, --adapter and --tokenizer name them (the latter two may be NULL). */
+struct loaded {
+    char *model_path, *adapter_path; /* adapter_path NULL: none */
+    struct model model;
+    struct adapter adapter;
+    struct net net; /* points into this struct, which therefore stays where it is */
+};
+int load_net(struct loaded *l, const char *model, const char *adapter, const char *tokenizer, struct err *err);
+void loaded_release(struct loaded *l);
+
+/* A reward model.  Where its base is the model at hand (`base`) that one is used (law 4), else it has its own. */
+struct reward_model {
+    char *path;
+    struct model *own;    /* NULL: the base */
+    struct adapter adapter;
+    struct head head;
+    struct head_notes notes;
+    struct net net;
+};
+int load_reward(struct reward_model *r, const char *path, const struct loaded *base, struct err *err);
+void reward_model_release(struct reward_model *r);
+
+/* The encode options that a model's tokenizer and template give. */
+struct encode_options encode_options_of(const struct model *m);
+
+#endif

@@ -1,0 +1,144 @@
+#include "cmd/run_report.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/options.h"
+#include "eval/report.h"
+#include "util/file.h"
+#include "util/mem.h"
+
+/* A chart and the keys whose curves it shows, of which it draws those that the run has. */
+static const struct {
+    const char *title, *label, *keys[5];
+} charts[] = {
+    {"Loss", "nats", {"loss", "eval_loss"}},
+    {"Accuracy", "share", {"accuracy", "eval_accuracy", "rewards/accuracies", "eval_rewards/accuracies"}},
+    {"Token accuracy", "share", {"mean_token_accuracy", "eval_mean_token_accuracy"}},
+    {"Score of the rollouts", "score", {"objective/scores", "objective/rlhf_reward"}},
+    {"KL to the reference", "nats a sequence", {"objective/kl"}},
+    {"Rewards", "beta times log-ratio", {"rewards/chosen", "rewards/rejected", "rewards/margins"}},
+    {"Log-probs of the answers", "nats", {"logps/chosen", "logps/rejected"}},
+    {"Scores", "score", {"min_reward", "mean_reward", "max_reward"}},
+    {"Policy", "share", {"policy/clipfrac_avg", "val/clipfrac_avg"}},
+    {"KL to the policy before the update", "nats", {"policy/approxkl_avg"}},
+    {"Value function", "", {"loss/value_avg", "val/explained_variance"}},
+    {"Length of the answers", "tokens", {"completions/mean_length"}},
+    {"Variety", "share of token pairs that differ", {"completions/distinct_2"}},
+    {"Entropy", "nats a token", {"entropy", "policy/entropy_avg"}},
+    {"Gradient norm", "before clipping", {"grad_norm"}},
+    {"Learning rate", "", {"learning_rate"}},
+};
+
+struct curves {
+    json_t **lines;
+    size_t n, capacity;
+};
+
+static int read_lines(struct curves *c, const char *dir, struct err *err)
+{
+    char *path = path_join(dir, "metrics.jsonl");
+    struct buf b;
+    buf_init(&b, (size_t)1 << 30);
+    int rc = file_read(path, &b, err);
+    for (char *line = b.data, *end; rc == 0 && *line; line = end + 1) {
+        end = strchr(line, '\n');
+        if (!end)
+            break;
+        json_t *o = json_loadb(line, (size_t)(end - line), 0, NULL);
+        if (o) {
+            ARRAY_GROW(c->lines, c->n + 1, c->capacity);
+            c->lines[c->n++] = o;
+        }
+    }
+    buf_release(&b);
+    free(path);
+    return rc;
+}
+
+/* The points of one key; n is 0 where the run does not have it. */
+static struct report_series series_of(const struct curves *c, const char *key)
+{
+    double *x = xmalloc((c->n + 1) * sizeof *x), *y = xmalloc((c->n + 1) * sizeof *y);
+    size_t n = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        const json_t *v = json_object_get(c->lines[i], key), *step = json_object_get(c->lines[i], "step");
+        if (json_is_number(v)) {
+            x[n] = json_number_value(step);
+            y[n++] = json_number_value(v);
+        }
+    }
+    return (struct report_series){.name = key, .x = x, .y = y, .n = n};
+}
+
+static void draw(struct report *r, const struct curves *c)
+{
+    for (size_t i = 0; i < ARRAY_LEN(charts); i++) {
+        struct report_series s[ARRAY_LEN(charts[0].keys)];
+        size_t n = 0;
+        for (size_t k = 0; k < ARRAY_LEN(charts[i].keys) && charts[i].keys[k]; k++) {
+            s[n] = series_of(c, charts[i].keys[k]);
+            if (s[n].n) {
+                n++;
+            } else {
+                free((double *)(uintptr_t)s[n].x);
+                free((double *)(uintptr_t)s[n].y);
+            }
+        }
+        if (n)
+            report_line_chart(r, charts[i].title, "step", charts[i].label, s, n);
+        for (size_t k = 0; k < n; k++) {
+            free((double *)(uintptr_t)s[k].x);
+            free((double *)(uintptr_t)s[k].y);
+        }
+    }
+}
+
+static void last_values(struct report *r, const struct curves *c)
+{
+    static const char *const header[] = {"Metric", "First step", "Last step"};
+    if (c->n == 0)
+        return;
+    report_table(r, "First and last", 3, header);
+    const char *key;
+    json_t *v;
+    json_object_foreach(c->lines[c->n - 1], key, v)
+    {
+        const json_t *first = json_object_get(c->lines[0], key);
+        report_cell(r, REPORT_NEUTRAL, "%s", key);
+        if (json_is_number(first))
+            report_cell(r, REPORT_NEUTRAL, "%.5g", json_number_value(first));
+        else
+            report_cell(r, REPORT_NEUTRAL, "-");
+        if (json_is_number(v))
+            report_cell(r, REPORT_NEUTRAL, "%.5g", json_number_value(v));
+        else
+            report_cell(r, REPORT_NEUTRAL, "-");
+    }
+    report_table_end(r);
+}
+
+int run_report(const char *dir, const char *command, struct err *err)
+{
+    struct curves c = {0};
+    if (read_lines(&c, dir, err))
+        return -1;
+    struct report r;
+    char *title = xasprintf("hone %s", command), *path = path_join(dir, "report.html");
+    report_init(&r, title, dir);
+    report_text(&r, "%zu steps were logged. What each metric means, and its healthy range, is in docs/metrics.md.", c.n);
+    report_heading(&r, "Curves");
+    draw(&r, &c);
+    report_heading(&r, "Numbers");
+    last_values(&r, &c);
+    int rc = report_write(&r, path, err);
+    report_release(&r);
+    for (size_t i = 0; i < c.n; i++)
+        json_decref(c.lines[i]);
+    free(c.lines);
+    free(title);
+    free(path);
+    return rc;
+}

@@ -1,0 +1,440 @@
+/* The kernels of kernel.h, compiled once an instruction set (see CMakeLists.txt):
+ * KERNEL_ISA is avx512, avx2 or plain. */
+#include "kernel/kernel.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define PASTE2(a, b) a##b
+#define PASTE(a, b) PASTE2(a, b)
+#define STRING2(a) #a
+#define STRING(a) STRING2(a)
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Vectors of the machine's width for the products, and of the 16 virtual lanes for everything else. */
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define WIDTH 16
+#define TILE_ROWS 12
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define WIDTH 8
+#define TILE_ROWS 6
+#else
+#define WIDTH 4
+#define TILE_ROWS 4
+#endif
+
+typedef float vec __attribute__((vector_size(4 * WIDTH)));
+typedef float vec_u __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef float lanes __attribute__((vector_size(64)));
+typedef float lanes_u __attribute__((vector_size(64), aligned(4)));
+typedef int32_t ilanes __attribute__((vector_size(64)));
+
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    for (int i = 0; i < WIDTH; i++)
+        c[i] = fmaf(a[i], b[i], c[i]);
+    return c;
+#endif
+}
+
+INLINE vec vec_all(float x)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+    return (vec)_mm256_set1_ps(x);
+#else
+    return (vec){x, x, x, x};
+#endif
+}
+
+INLINE lanes lanes_fma(lanes a, lanes b, lanes c)
+{
+#if defined(__AVX512F__)
+    return (lanes)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#else
+    union {
+        lanes l;
+        vec v[16 / WIDTH];
+    } x = {.l = a}, y = {.l = b}, z = {.l = c};
+    for (int i = 0; i < 16 / WIDTH; i++)
+        z.v[i] = vec_fma(x.v[i], y.v[i], z.v[i]);
+    return z.l;
+#endif
+}
+
+INLINE lanes lanes_all(float x)
+{
+    lanes v = {0};
+    return v + x;
+}
+
+INLINE lanes load(const float *p)
+{
+    return *(const lanes_u *)p;
+}
+
+INLINE void store(float *p, lanes v)
+{
+    *(lanes_u *)p = v;
+}
+
+/* The last n % 16 elements, filled up. */
+INLINE lanes load_tail(const float *p, size_t n, float fill)
+{
+    union {
+        lanes l;
+        float f[16];
+    } v = {.l = lanes_all(fill)};
+    memcpy(v.f, p, n * sizeof(float));
+    return v.l;
+}
+
+INLINE void store_tail(float *p, lanes v, size_t n)
+{
+    memcpy(p, &v, n * sizeof(float));
+}
+
+INLINE float lanes_sum(lanes v)
+{
+    float f[16];
+    memcpy(f, &v, sizeof f);
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            f[i] += f[i + half];
+    return f[0];
+}
+
+/* exp by the usual reduction: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r (Taylor's, whose
+ * remainder is below float's rounding there), times 2^n put together from bits.  Below -87.3 it is 0, from 88.4 on
+ * infinite. */
+INLINE lanes lanes_exp(lanes x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
+    ilanes live = ~(x < -87.3f); /* a NaN lives, so that it is seen */
+    ilanes high = x > 88.7f;
+    x = (lanes)(((ilanes)x & ~high) | ((ilanes)lanes_all(88.7f) & high));
+    x = (lanes)((ilanes)x & live);
+    lanes n = lanes_fma(x, lanes_all(1.44269504088896341f), lanes_all(magic)) - magic;
+    lanes r = lanes_fma(n, lanes_all(-0.693359375f), x);
+    r = lanes_fma(n, lanes_all(2.12194440e-4f), r);
+    lanes p = lanes_all(1.0f / 5040.0f);
+    p = lanes_fma(p, r, lanes_all(1.0f / 720.0f));
+    p = lanes_fma(p, r, lanes_all(1.0f / 120.0f));
+    p = lanes_fma(p, r, lanes_all(1.0f / 24.0f));
+    p = lanes_fma(p, r, lanes_all(1.0f / 6.0f));
+    p = lanes_fma(p, r, lanes_all(0.5f));
+    p = lanes_fma(p, r, lanes_all(1.0f));
+    p = lanes_fma(p, r, lanes_all(1.0f));
+    ilanes e = (__builtin_convertvector(n, ilanes) + 127) << 23;
+    return (lanes)((ilanes)(p * (lanes)e) & live);
+}
+
+/* ---- matrix product ---- */
+
+INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
+                 size_t panel_ld, size_t k, const int rows, const int vectors, size_t cols, bool accumulate)
+{
+    vec c[TILE_ROWS][2];
+    float edge[2 * WIDTH];
+    bool whole = cols >= (size_t)(vectors * WIDTH);
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        const float *from = y + (size_t)r * y_ld;
+        if (accumulate && !whole) {
+            memset(edge, 0, sizeof edge);
+            memcpy(edge, from, cols * sizeof(float));
+            from = edge;
+        }
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            c[r][v] = accumulate ? *(const vec_u *)(from + v * WIDTH) : (vec){0};
+    }
+    for (size_t i = 0; i < k; i++) {
+        vec b[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            b[v] = *(const vec_u *)(panel + i * panel_ld + (size_t)v * WIDTH);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            vec a = vec_all(x[(size_t)r * x_row + i * x_col]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                c[r][v] = vec_fma(a, b[v], c[r][v]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        float *to = y + (size_t)r * y_ld;
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            *(vec_u *)((whole ? to : edge) + v * WIDTH) = c[r][v];
+        if (!whole)
+            memcpy(to, edge, cols * sizeof(float));
+    }
+}
+
+#define TILE(R, V)                                                                                 \
+    tile(y + r * y_ld + from, y_ld, x + r * x_row, x_row, x_col, panel + from, panel_ld, k, R, V,  \
+         cols - from, accumulate)
+
+/* One strip of columns, `V` vectors wide, for all rows. */
+#define STRIP(V)                                                                                   \
+    do {                                                                                           \
+        size_t r = 0;                                                                              \
+        for (; r + TILE_ROWS <= rows; r += TILE_ROWS)                                              \
+            TILE(TILE_ROWS, V);                                                                    \
+        switch (rows - r) {                                                                        \
+            CASES(V)                                                                               \
+        }                                                                                          \
+    } while (0)
+#define CASE(R, V)                                                                                 \
+    case R:                                                                                        \
+        TILE(R, V);                                                                                \
+        break;
+#if TILE_ROWS == 12
+#define CASES(V)                                                                                   \
+    CASE(1, V) CASE(2, V) CASE(3, V) CASE(4, V) CASE(5, V) CASE(6, V) CASE(7, V) CASE(8, V)        \
+    CASE(9, V) CASE(10, V) CASE(11, V)
+#elif TILE_ROWS == 6
+#define CASES(V) CASE(1, V) CASE(2, V) CASE(3, V) CASE(4, V) CASE(5, V)
+#else
+#define CASES(V) CASE(1, V) CASE(2, V) CASE(3, V)
+#endif
+
+static void gemm(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
+                 size_t panel_ld, size_t k, size_t rows, size_t cols, bool accumulate)
+{
+    for (size_t from = 0; from < cols; from += 2 * WIDTH) {
+        if (cols - from > WIDTH)
+            STRIP(2);
+        else
+            STRIP(1);
+    }
+}
+
+/* ---- rows ---- */
+
+static float dot(const float *a, const float *b, size_t n)
+{
+    lanes s = {0};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        s = lanes_fma(load(a + i), load(b + i), s);
+    if (i < n)
+        s = lanes_fma(load_tail(a + i, n - i, 0), load_tail(b + i, n - i, 0), s);
+    return lanes_sum(s);
+}
+
+static float dot3(const float *a, const float *b, const float *c, size_t n)
+{
+    lanes s = {0};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        s = lanes_fma(load(a + i), load(b + i) * load(c + i), s);
+    if (i < n)
+        s = lanes_fma(load_tail(a + i, n - i, 0), load_tail(b + i, n - i, 0) * load_tail(c + i, n - i, 0), s);
+    return lanes_sum(s);
+}
+
+static float row_max(const float *x, size_t n)
+{
+    float m = x[0];
+    if (n >= 16) {
+        lanes v = load(x);
+        for (size_t i = 16; i + 16 <= n; i += 16) {
+            lanes w = load(x + i);
+            ilanes more = w > v;
+            v = (lanes)(((ilanes)w & more) | ((ilanes)v & ~more));
+        }
+        for (int l = 0; l < 16; l++)
+            m = v[l] > m ? v[l] : m;
+    }
+    for (size_t i = n / 16 * 16; i < n; i++)
+        m = x[i] > m ? x[i] : m;
+    return m;
+}
+
+static float exp_sum(float *y, const float *x, float shift, size_t n)
+{
+    lanes s = {0};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        lanes e = lanes_exp(load(x + i) - shift);
+        store(y + i, e);
+        s += e;
+    }
+    if (i < n) {
+        lanes e = lanes_exp(load_tail(x + i, n - i, -INFINITY) - shift);
+        store_tail(y + i, e, n - i);
+        s += e;
+    }
+    return lanes_sum(s);
+}
+
+static void exp_scale(float *p, const float *s, float shift, float factor, size_t n)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        store(p + i, lanes_exp(load(s + i) - shift) * factor);
+    if (i < n)
+        store_tail(p + i, lanes_exp(load_tail(s + i, n - i, -INFINITY) - shift) * factor, n - i);
+}
+
+static void axpy(float *restrict y, float a, const float *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = fmaf(a, x[i], y[i]);
+}
+
+static void scale(float *y, float a, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] *= a;
+}
+
+static void add(float *restrict y, const float *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+static void norm_scale(float *y, const float *x, float s, const float *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * s * w[i];
+}
+
+static void norm_backward(float *restrict dx, const float *restrict dy, const float *restrict x,
+                          const float *restrict w, float s, float c, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dx[i] += fmaf(-c, x[i], s * (w[i] * dy[i]));
+}
+
+static void norm_backward_weight(float *restrict dw, const float *restrict dy, const float *restrict x, float s,
+                                 size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dw[i] = fmaf(dy[i], x[i] * s, dw[i]);
+}
+
+INLINE lanes sigmoid(lanes x)
+{
+    return 1.0f / (1.0f + lanes_exp(-x));
+}
+
+static void swiglu(float *h, const float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        lanes g = load(gate + i);
+        store(h + i, g * sigmoid(g) * load(up + i));
+    }
+    if (i < n) {
+        lanes g = load_tail(gate + i, n - i, 0);
+        store_tail(h + i, g * sigmoid(g) * load_tail(up + i, n - i, 0), n - i);
+    }
+}
+
+INLINE void swiglu_backward_16(lanes *dg, lanes *du, lanes dh, lanes g, lanes u)
+{
+    lanes s = sigmoid(g), silu = g * s;
+    *du = dh * silu;
+    *dg = dh * u * (s * (1.0f + g * (1.0f - s)));
+}
+
+static void swiglu_backward(float *dgate, float *dup, const float *dh, const float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    lanes dg, du;
+    for (; i + 16 <= n; i += 16) {
+        swiglu_backward_16(&dg, &du, load(dh + i), load(gate + i), load(up + i));
+        store(dgate + i, dg);
+        store(dup + i, du);
+    }
+    if (i < n) {
+        swiglu_backward_16(&dg, &du, load_tail(dh + i, n - i, 0), load_tail(gate + i, n - i, 0),
+                           load_tail(up + i, n - i, 0));
+        store_tail(dgate + i, dg, n - i);
+        store_tail(dup + i, du, n - i);
+    }
+}
+
+static void rope(float *x, const float *c, const float *s, size_t half, bool backward)
+{
+    float sign = backward ? -1.0f : 1.0f;
+    for (size_t i = 0; i < half; i++) {
+        float a = x[i], b = x[i + half], sine = sign * s[i];
+        x[i] = a * c[i] - b * sine;
+        x[i + half] = b * c[i] + a * sine;
+    }
+}
+
+static void softmax_backward(float *ds, const float *p, const float *restrict dp, float delta,
+                             float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        ds[i] = p[i] * (dp[i] - delta) * factor;
+}
+
+static void adamw(float *restrict p, const float *restrict g, float *restrict m, float *restrict v,
+                  const struct adamw_step *step, size_t n)
+{
+    float decay = 1.0f - step->lr * step->weight_decay, b1 = step->beta1, b2 = step->beta2;
+    float size = step->lr / step->correction1, root = step->correction2_sqrt, eps = step->eps;
+    float factor = step->grad_scale;
+    for (size_t i = 0; i < n; i++) {
+        float gi = g[i] * factor;
+        m[i] = b1 * m[i] + (1.0f - b1) * gi;
+        v[i] = b2 * v[i] + (1.0f - b2) * gi * gi;
+        p[i] = p[i] * decay - size * (m[i] / (sqrtf(v[i]) / root + eps));
+    }
+}
+
+static double fma_peak(size_t n, float *sink)
+{
+    vec c[12], a = (vec){0} + 0.999f, b = (vec){0} + 1e-3f;
+    for (int i = 0; i < 12; i++)
+        c[i] = (vec){0} + (float)i;
+    for (size_t j = 0; j < n; j++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < 12; i++)
+            c[i] = vec_fma(c[i], a, b);
+    }
+    for (int i = 0; i < 12; i++)
+        *sink += c[i][0];
+    return 2.0 * 12 * WIDTH * (double)n;
+}
+
+const struct kernel PASTE(kernel_, KERNEL_ISA) = {
+    .name = STRING(KERNEL_ISA),
+    .vector_floats = WIDTH,
+    .gemm = gemm,
+    .dot = dot,
+    .max = row_max,
+    .exp_sum = exp_sum,
+    .exp_scale = exp_scale,
+    .axpy = axpy,
+    .scale = scale,
+    .add = add,
+    .norm_scale = norm_scale,
+    .norm_backward = norm_backward,
+    .norm_backward_weight = norm_backward_weight,
+    .dot3 = dot3,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .rope = rope,
+    .softmax_backward = softmax_backward,
+    .adamw = adamw,
+    .fma_peak = fma_peak,
+};

@@ -1,0 +1,48 @@
+/* LoRA adapters and scalar heads: what training leaves behind beside the frozen base (law 4). */
+#ifndef HONE_MODEL_ADAPTER_H
+#define HONE_MODEL_ADAPTER_H
+
+#include <stdint.h>
+
+#include "model/model.h"
+#include "nn/lora.h"
+
+struct adapter_options {
+    size_t rank;
+    float alpha;
+    uint32_t seed;
+    uint32_t targets; /* bit i: linear_kind i; 0: all */
+};
+
+struct adapter {
+    size_t rank;
+    float alpha;
+    size_t layers;
+    size_t *a_at, *b_at; /* (layers, LINEAR_KINDS): offsets in params, SIZE_MAX where there is no adapter */
+    const struct config *config; /* the base's */
+    struct params params;
+};
+
+/* A fresh adapter: A uniform as PEFT's (Kaiming, a = sqrt 5: within 1 / sqrt(in)), B zero. */
+int adapter_init(struct adapter *a, const struct model *m, const struct adapter_options *o, struct err *err);
+void adapter_release(struct adapter *a);
+int adapter_copy(struct adapter *to, const struct adapter *from, struct err *err);
+
+/* A PEFT folder: adapter_config.json and adapter_model.safetensors. */
+int adapter_open(struct adapter *a, const struct model *m, const char *folder, struct err *err);
+
+/* The adapter of one layer's linear; a == NULL where there is none.  grads: a block of params' layout, or NULL. */
+struct lora adapter_lora(const struct adapter *a, float *grads, size_t layer, enum linear_kind kind);
+
+/* A scalar head: score = h . w (+ bias, which centres a reward model's scores; not trained). */
+struct head {
+    struct params params; /* "score.weight" (1, width) */
+    float bias;
+    size_t width;
+};
+
+int head_init(struct head *h, size_t width, struct err *err); /* zeros */
+int head_copy(struct head *to, const struct head *from, struct err *err);
+void head_release(struct head *h);
+
+#endif

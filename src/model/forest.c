@@ -1,0 +1,62 @@
+#include "model/forest.h"
+
+#include <stdlib.h>
+
+#include "util/mem.h"
+
+void forest_clear(struct forest *f)
+{
+    batch_clear(&f->batch);
+    f->n_targets = f->n_completions = 0;
+}
+
+void forest_release(struct forest *f)
+{
+    batch_release(&f->batch);
+    free(f->targets);
+    free(f->owner);
+    free(f->last_row);
+    *f = (struct forest){0};
+}
+
+static void add_target(struct forest *f, size_t row, int32_t token, size_t owner)
+{
+    if (f->n_targets == f->capacity) {
+        f->capacity = f->capacity ? 2 * f->capacity : 256;
+        f->targets = xreallocarray(f->targets, f->capacity, sizeof *f->targets);
+        f->owner = xreallocarray(f->owner, f->capacity, sizeof *f->owner);
+    }
+    f->targets[f->n_targets] = (struct target){row, token};
+    f->owner[f->n_targets++] = (uint32_t)owner;
+}
+
+size_t example_rows(const struct example *e)
+{
+    size_t n = e->prompt.n;
+    for (size_t i = 0; i < e->n_completions; i++)
+        n += e->completions[i].n;
+    return n;
+}
+
+void forest_add(struct forest *f, const struct example *e)
+{
+    size_t first = f->n_completions;
+    int32_t prompt = e->prompt.n ? batch_add(&f->batch, e->prompt.ids, e->prompt.n, -1) : -1;
+    size_t before = prompt >= 0 ? batch_last_row(&f->batch, prompt) : 0;
+    ARRAY_GROW(f->last_row, first + e->n_completions, f->completions_capacity);
+    f->n_completions += e->n_completions;
+    for (size_t i = 0; prompt >= 0 && i < e->n_completions; i++)
+        if (e->completions[i].n && e->completions[i].mask[0])
+            add_target(f, before, e->completions[i].ids[0], first + i);
+    for (size_t i = 0; i < e->n_completions; i++) {
+        const struct sequence *c = &e->completions[i];
+        size_t row = f->batch.n_rows;
+        f->last_row[first + i] = c->n ? row + c->n - 1 : before;
+        if (c->n == 0)
+            continue;
+        batch_add(&f->batch, c->ids, c->n, prompt);
+        for (size_t j = 1; j < c->n; j++)
+            if (c->mask[j])
+                add_target(f, row + j - 1, c->ids[j], first + i);
+    }
+}

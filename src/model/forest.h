@@ -1,0 +1,26 @@
+/* Examples as a batch: where each completion's targets and last rows are. */
+#ifndef HONE_MODEL_FOREST_H
+#define HONE_MODEL_FOREST_H
+
+#include "data/encode.h"
+#include "model/net.h"
+
+struct forest {
+    struct batch batch;
+    struct target *targets; /* by row: a prompt's last row carries the first target of each completion */
+    uint32_t *owner;        /* (n_targets): which completion, counted over the whole forest */
+    size_t n_targets, capacity;
+    size_t *last_row; /* (n_completions): the row of a completion's last token */
+    size_t n_completions, completions_capacity;
+};
+
+void forest_clear(struct forest *f);
+void forest_release(struct forest *f);
+
+/* Append an example's tree; completions without tokens are left out of it (their last row is the prompt's). */
+void forest_add(struct forest *f, const struct example *e);
+
+/* Rows that an example takes. */
+size_t example_rows(const struct example *e);
+
+#endif

@@ -1,0 +1,60 @@
+/* A model in memory: configuration, weights, tokenizer, chat template.
+ *
+ * Weights stay in the mapped file in the form they are stored in; norms, which are small, are floats.  A model is
+ * read-only once opened, unless it is made trainable. */
+#ifndef HONE_MODEL_MODEL_H
+#define HONE_MODEL_MODEL_H
+
+#include "data/chat.h"
+#include "model/config.h"
+#include "model/params.h"
+#include "nn/rope.h"
+#include "nn/weight.h"
+#include "tokenizer/tokenizer.h"
+
+struct layer {
+    const float *attention_norm, *ffn_norm;
+    struct weight linear[LINEAR_KINDS];
+    size_t attention_norm_at, ffn_norm_at, linear_at[LINEAR_KINDS]; /* offsets in params, when trainable */
+};
+
+struct model {
+    char *path;
+    struct config config;
+    struct weight embed, output; /* output is embed where they are tied */
+    const float *norm;
+    const float *score; /* score.weight (width): the head of a reward or value model, or NULL */
+    struct layer *layers;
+    struct rope rope;
+    struct tokenizer *tokenizer;    /* NULL where the folder has none */
+    struct chat_template *template; /* NULL where there is none */
+    char template_problem[256];     /* why there is none */
+
+    /* Full fine-tuning: all weights as floats, under Hugging Face's names. */
+    bool trainable;
+    struct params params;
+    size_t embed_at, norm_at, output_at;
+
+    struct tensor_file tensors; /* what the weights point into (a folder's) */
+    struct gguf gguf;           /* (a GGUF's) */
+    float *norms;               /* owned */
+};
+
+/* path: a Hugging Face folder or a .gguf file.  tokenizer: another folder to take the tokenizer and template from, or NULL. */
+int model_open(struct model *m, const char *path, const char *tokenizer, struct err *err);
+void model_release(struct model *m);
+
+/* Copy every weight into one block of floats that an optimiser may change. */
+int model_make_trainable(struct model *m, struct err *err);
+
+/* Keep panels of all linear layers (see weight_pack) for generation. */
+int model_pack(struct model *m, struct err *err);
+void model_unpack(struct model *m);
+
+/* The tokens that end a turn: the template's end of turn and config's eos; returns how many (at most 4). */
+size_t model_stop_tokens(const struct model *m, int32_t out[4]);
+
+/* SHA-256 of what the model consists of: the file, or the folder's config and weights. */
+int model_hash(const char *path, char out[65], struct err *err);
+
+#endif

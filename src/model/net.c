@@ -1,0 +1,283 @@
+#include "model/net.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/workspace.h"
+#include "nn/rmsnorm.h"
+#include "util/mem.h"
+
+/* ---- gradients ---- */
+
+int gradients_init(struct gradients *g, const struct net *net, bool train_model, bool train_adapter, bool train_head,
+                   struct err *err)
+{
+    *g = (struct gradients){0};
+    const struct model *m = net->model;
+    if (train_model) {
+        g->model = params_twin(&m->params, "gradients", err);
+        g->embed = mem_block(m->config.vocab, m->config.width * sizeof(float), "gradients of the embedding", err);
+    }
+    if (train_adapter)
+        g->adapter = params_twin(&net->adapter->params, "gradients of the adapter", err);
+    if (train_head)
+        g->head = params_twin(&net->head->params, "gradients of the head", err);
+    if ((train_model && (!g->model || !g->embed)) || (train_adapter && !g->adapter) || (train_head && !g->head)) {
+        gradients_release(g);
+        return -1;
+    }
+    return 0;
+}
+
+static void zero(float *x, size_t n)
+{
+    if (x)
+        memset(x, 0, n * sizeof(float));
+}
+
+void gradients_clear(struct gradients *g, const struct net *net)
+{
+    zero(g->model, net->model->params.n);
+    zero(g->embed, net->model->config.vocab * net->model->config.width);
+    if (g->adapter)
+        zero(g->adapter, net->adapter->params.n);
+    if (g->head)
+        zero(g->head, net->head->params.n);
+}
+
+void gradients_finish(struct gradients *g, const struct net *net)
+{
+    const struct model *m = net->model;
+    if (g->embed)
+        kernel()->add(g->model + m->embed_at, g->embed, m->config.vocab * m->config.width);
+}
+
+void gradients_release(struct gradients *g)
+{
+    mem_block_free(g->model);
+    mem_block_free(g->embed);
+    mem_block_free(g->adapter);
+    mem_block_free(g->head);
+    *g = (struct gradients){0};
+}
+
+/* ---- working memory ---- */
+
+struct workspace *workspace_new(const struct config *c, bool keep, struct err *err)
+{
+    (void)err;
+    struct workspace *w = xcalloc(1, sizeof *w);
+    w->config = c;
+    w->keep = keep;
+    w->n_layers = keep ? c->layers : 1;
+    w->layers = xcalloc(w->n_layers, sizeof *w->layers);
+    return w;
+}
+
+void workspace_free(struct workspace *w)
+{
+    if (!w)
+        return;
+    mem_block_free(w->block);
+    mem_block_free(w->kv);
+    mem_block_free(w->rows_h);
+    mem_block_free(w->mean_w);
+    free(w->rows_info);
+    free(w->target_rows);
+    free(w->targets);
+    free(w->layers);
+    free(w);
+}
+
+/* Carve a stretch of floats off the block; with a NULL block only the size is counted. */
+static float *carve(float *block, size_t *used, size_t floats)
+{
+    float *p = block ? block + *used : NULL;
+    *used += (floats + 15) / 16 * 16;
+    return p;
+}
+
+static size_t carve_all(struct workspace *w, size_t rows, size_t rank, float *block)
+{
+    const struct config *c = w->config;
+    size_t used = 0, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    size_t widest = c->width > q ? c->width : q;
+    for (size_t l = 0; l < w->n_layers; l++) {
+        struct layer_state *s = &w->layers[l];
+        s->in = carve(block, &used, rows * c->width);
+        s->mid = carve(block, &used, rows * c->width);
+        s->norm_in = carve(block, &used, rows);
+        s->norm_mid = carve(block, &used, rows);
+        s->q = carve(block, &used, rows * q);
+        s->k = carve(block, &used, rows * kv);
+        s->v = carve(block, &used, rows * kv);
+        s->attention = carve(block, &used, rows * q);
+        s->stats = carve(block, &used, rows * c->heads * 2);
+        s->gate = carve(block, &used, rows * c->ffn);
+        s->up = carve(block, &used, rows * c->ffn);
+        for (int k = 0; k < LINEAR_KINDS; k++)
+            s->t[k] = carve(block, &used, rows * rank);
+    }
+    w->last = carve(block, &used, rows * c->width);
+    w->h = carve(block, &used, rows * c->width);
+    w->norm = carve(block, &used, rows);
+    w->x = carve(block, &used, rows * widest);
+    w->wide = carve(block, &used, rows * (c->ffn > c->width ? c->ffn : c->width));
+    if (w->keep) {
+        w->wide2 = carve(block, &used, rows * c->ffn);
+        w->dx = carve(block, &used, rows * c->width);
+        w->dy = carve(block, &used, rows * widest);
+        w->dq = carve(block, &used, rows * q);
+        w->dk = carve(block, &used, rows * kv);
+        w->dv = carve(block, &used, rows * kv);
+    }
+    return used;
+}
+
+int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tiles, struct err *err)
+{
+    if (rows > w->rows || rank > w->rank) {
+        rows = rows > w->rows ? rows : w->rows;
+        rank = rank > w->rank ? rank : w->rank;
+        mem_block_free(w->block);
+        w->rows = w->rank = 0;
+        w->block = mem_block(carve_all(w, rows, rank, NULL), sizeof(float), "activations", err);
+        if (!w->block)
+            return -1;
+        carve_all(w, rows, rank, w->block);
+        w->rows = rows;
+        w->rank = rank;
+    }
+    if (tiles > w->tiles) {
+        struct attention_shape shape = config_attention(w->config);
+        mem_block_free(w->kv);
+        w->tiles = 0;
+        w->kv = mem_block(tiles, kv_tile_floats(&shape) * sizeof(float), "keys and values", err);
+        if (!w->kv)
+            return -1;
+        w->tiles = tiles;
+    }
+    return 0;
+}
+
+/* ---- forward ---- */
+
+int net_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles,
+                struct err *err)
+{
+    size_t rank = net->adapter ? net->adapter->rank : 0;
+    struct adapter_rows own = {0, b->n_rows, net->adapter};
+    struct batch all = *b;
+    if (b->n_adapters == 0) {
+        all.adapters = &own;
+        all.n_adapters = 1;
+    }
+    for (size_t i = 0; i < b->n_adapters; i++)
+        if (b->adapters[i].adapter && b->adapters[i].adapter->rank > rank)
+            rank = b->adapters[i].adapter->rank;
+    for (size_t i = 0; i < b->n_rows; i++) {
+        if (b->tokens[i] < 0 || (size_t)b->tokens[i] >= net->model->config.vocab)
+            return err_set(err, "token id %d is outside the model's vocabulary of %zu", b->tokens[i],
+                           net->model->config.vocab);
+        if ((size_t)b->pos[i] >= net->model->rope.positions)
+            return err_set(err, "a sequence is longer than the %zu positions that the model has",
+                           net->model->rope.positions);
+    }
+    if (workspace_reserve(w, b->n_rows, rank, b->n_tiles, err))
+        return -1;
+    trunk_forward(w, net->model, &all, cache, cache_tiles);
+    w->n_targets = w->n_target_rows = 0;
+    return 0;
+}
+
+/* The distinct rows of the targets, and their hidden states side by side. */
+static int gather_targets(struct workspace *w, const struct target *targets, size_t n, bool grad, struct err *err)
+{
+    size_t width = w->config->width;
+    if (n > w->target_capacity) {
+        w->target_capacity = n;
+        w->target_rows = xreallocarray(w->target_rows, n, sizeof *w->target_rows);
+        w->targets = xreallocarray(w->targets, n, sizeof *w->targets);
+        w->rows_info = xreallocarray(w->rows_info, n, sizeof *w->rows_info);
+    }
+    w->n_targets = n;
+    w->n_target_rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        ENSURE(i == 0 || targets[i].row >= targets[i - 1].row);
+        if (i == 0 || targets[i].row != targets[i - 1].row)
+            w->target_rows[w->n_target_rows++] = targets[i].row;
+        w->targets[i] = (struct target){w->n_target_rows - 1, targets[i].token};
+    }
+    if (w->n_target_rows > w->rows_capacity) {
+        mem_block_free(w->rows_h);
+        mem_block_free(w->mean_w);
+        w->mean_w = NULL;
+        w->rows_capacity = 0;
+        w->rows_h = mem_block(w->n_target_rows, width * sizeof(float), "hidden states", err);
+        if (!w->rows_h)
+            return -1;
+        w->rows_capacity = w->n_target_rows;
+    }
+    if (grad && !w->mean_w && !(w->mean_w = mem_block(w->rows_capacity, width * sizeof(float), "hidden states", err)))
+        return -1;
+    for (size_t i = 0; i < w->n_target_rows; i++)
+        memcpy(w->rows_h + i * width, w->h + w->target_rows[i] * width, width * sizeof(float));
+    return 0;
+}
+
+int net_logprobs(float *logp, struct logprob_row *rows, struct workspace *w, const struct net *net,
+                 const struct target *targets, size_t n, float temperature, bool grad, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (targets[i].token < 0 || (size_t)targets[i].token >= net->model->config.vocab)
+            return err_set(err, "token id %d is outside the model's vocabulary of %zu", targets[i].token,
+                           net->model->config.vocab);
+    if (gather_targets(w, targets, n, grad, err))
+        return -1;
+    w->temperature = temperature;
+    logprob_forward(logp, w->rows_info, grad ? w->mean_w : NULL, w->rows_h, w->n_target_rows, w->targets, n,
+                    &net->model->output, temperature);
+    for (size_t i = 0; rows && i < n; i++)
+        rows[i] = w->rows_info[w->targets[i].row];
+    return 0;
+}
+
+void net_scores(float *scores, struct workspace *w, const struct net *net, const size_t *rows, size_t n)
+{
+    size_t width = w->config->width;
+    for (size_t i = 0; i < n; i++)
+        scores[i] = kernel()->dot(w->h + rows[i] * width, net->head->params.data, width) + net->head->bias;
+}
+
+const float *net_hidden(const struct workspace *w, size_t row)
+{
+    return w->h + row * w->config->width;
+}
+
+/* ---- backward ---- */
+
+void net_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b,
+                  const float *dlogp, const float *dscores, const size_t *score_rows, size_t n_scores)
+{
+    ENSURE(w->keep);
+    const struct kernel *k = kernel();
+    const struct model *m = net->model;
+    size_t width = m->config.width, rows = b->n_rows;
+    float *dh = w->dy;
+    memset(dh, 0, rows * width * sizeof(float));
+    if (dlogp) {
+        float *d = w->wide;
+        logprob_backward(d, g->model ? g->model + m->output_at : NULL, dlogp, w->rows_info, w->mean_w, w->rows_h,
+                         w->n_target_rows, w->targets, w->n_targets, &m->output, w->temperature);
+        for (size_t i = 0; i < w->n_target_rows; i++)
+            memcpy(dh + w->target_rows[i] * width, d + i * width, width * sizeof(float));
+    }
+    for (size_t i = 0; dscores && i < n_scores; i++) {
+        k->axpy(dh + score_rows[i] * width, dscores[i], net->head->params.data, width);
+        if (g->head)
+            k->axpy(g->head, dscores[i], w->h + score_rows[i] * width, width);
+    }
+    memset(w->dx, 0, rows * width * sizeof(float));
+    rmsnorm_backward(w->dx, g->model ? g->model + m->norm_at : NULL, dh, w->last, m->norm, w->norm, rows, width);
+    trunk_backward(g, w, net, b);
+}

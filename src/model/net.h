@@ -1,0 +1,58 @@
+/* A net is what is run and trained: a model, perhaps an adapter, perhaps a scalar head.
+ *
+ *     batch -> net_forward -> net_logprobs, net_scores -> objective -> net_backward -> gradients
+ *
+ * Policy, reference, reward models and critic are nets over one frozen model (law 4).  Gradients are summed into
+ * blocks in the order of the batch's rows, so that micro-batches one after the other give the bits of one batch
+ * (law 2). */
+#ifndef HONE_MODEL_NET_H
+#define HONE_MODEL_NET_H
+
+#include "model/batch.h"
+#include "nn/logprob.h"
+
+struct net {
+    const struct model *model;
+    const struct adapter *adapter; /* NULL: none */
+    const struct head *head;       /* NULL: none */
+};
+
+/* Blocks of the layout of model->params, adapter->params, head->params; NULL where that part is not trained. The
+ * embedding as an input has a block of its own until net_gradients_finish, for the sake of the order of sums. */
+struct gradients {
+    float *model, *embed, *adapter, *head;
+};
+
+int gradients_init(struct gradients *g, const struct net *net, bool train_model, bool train_adapter, bool train_head,
+                   struct err *err);
+void gradients_clear(struct gradients *g, const struct net *net);
+void gradients_finish(struct gradients *g, const struct net *net);
+void gradients_release(struct gradients *g);
+
+struct workspace;
+
+/* Working memory for batches of up to `rows` rows of models of this shape.  keep: activations are kept for a
+ * backward.  It grows when a larger batch comes. */
+struct workspace *workspace_new(const struct config *c, bool keep, struct err *err);
+void workspace_free(struct workspace *w);
+
+/* Run the trunk.  cache: a KV cache's data, (layers, cache_tiles, kv_tile_floats), or NULL: the batch's own. */
+int net_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles,
+                struct err *err);
+
+/* After net_forward: log-probs of the targets (sorted by row of the batch).  rows: what is known of each target's
+ * row (n), may be NULL.  grad: net_backward will be called with dlogp. */
+int net_logprobs(float *logp, struct logprob_row *rows, struct workspace *w, const struct net *net,
+                 const struct target *targets, size_t n, float temperature, bool grad, struct err *err);
+
+/* After net_forward: the head's scores at rows of the batch (in increasing order). */
+void net_scores(float *scores, struct workspace *w, const struct net *net, const size_t *rows, size_t n);
+
+/* The normalised last hidden state at a row. */
+const float *net_hidden(const struct workspace *w, size_t row);
+
+/* Sum the gradients of dlogp (for the targets of net_logprobs; NULL: none) and dscores (for rows; NULL: none). */
+void net_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b,
+                  const float *dlogp, const float *dscores, const size_t *score_rows, size_t n_scores);
+
+#endif

@@ -1,0 +1,149 @@
+#include "model/tensors.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/mem.h"
+#include "util/utf8.h"
+
+bool tensor_name_ok(const char *name, size_t n)
+{
+    if (n == 0 || n > 512)
+        return false;
+    for (size_t i = 0, len; i < n; i += len) {
+        len = utf8_char_len(name + i, n - i);
+        uint32_t c = len ? utf8_decode(name + i, len) : 0;
+        if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+            return false;
+    }
+    return true;
+}
+
+bool tensor_lfs_pointer(const void *data, size_t size)
+{
+    static const char start[] = "version https://git-lfs";
+    return size >= sizeof start - 1 && !memcmp(data, start, sizeof start - 1);
+}
+
+bool tensor_size(size_t *elements, size_t *bytes, const struct tensor *t)
+{
+    *elements = 1;
+    *bytes = 0;
+    for (int i = 0; i < t->n_dims; i++) {
+        if (__builtin_mul_overflow(*elements, t->shape[i], elements))
+            return false;
+    }
+    if (t->type == DTYPE_COUNT)
+        return true;
+    const struct dtype_info *info = &dtype_table[t->type];
+    size_t row = t->n_dims ? t->shape[t->n_dims - 1] : 1;
+    return row % info->block == 0 &&
+           !__builtin_mul_overflow(*elements / info->block, info->bytes, bytes);
+}
+
+size_t tensor_elements(const struct tensor *t)
+{
+    size_t n = 1;
+    for (int i = 0; i < t->n_dims; i++)
+        n *= t->shape[i];
+    return n;
+}
+
+void tensor_unpack(float *out, const struct tensor *t)
+{
+    dtype_unpack(t->type, out, t->data, 0, tensor_elements(t));
+}
+
+/* qsort() hands over no context, so what is sorted carries the name along. */
+struct named {
+    const char *name;
+    size_t index;
+};
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+}
+
+int tensor_file_index(struct tensor_file *file, struct err *err)
+{
+    struct named *order = xcalloc(file->n, sizeof *order);
+    for (size_t i = 0; i < file->n; i++)
+        order[i] = (struct named){file->tensors[i].name, i};
+    qsort(order, file->n, sizeof *order, compare_names);
+    int rc = 0;
+    for (size_t i = 1; i < file->n && rc == 0; i++) {
+        if (!strcmp(order[i - 1].name, order[i].name))
+            rc = err_set(err, "cannot read '%s': tensor '%s' is there twice: download it again",
+                         file->path, order[i].name);
+    }
+    if (rc == 0) {
+        file->by_name = xcalloc(file->n, sizeof *file->by_name);
+        for (size_t i = 0; i < file->n; i++)
+            file->by_name[i] = order[i].index;
+    }
+    free(order);
+    return rc;
+}
+
+const struct tensor *tensor_find(const struct tensor_file *file, const char *name)
+{
+    for (size_t low = 0, high = file->n; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        const struct tensor *t = &file->tensors[file->by_name[middle]];
+        int order = strcmp(name, t->name);
+        if (order == 0)
+            return t;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+const struct tensor *tensor_need(const struct tensor_file *file, const char *name, struct err *err)
+{
+    const struct tensor *t = tensor_find(file, name);
+    if (!t) {
+        err_set(err,
+                "'%s' has no tensor '%s': it is not a model of the kind its config says, or a part "
+                "is missing",
+                file->path, name);
+        return NULL;
+    }
+    if (t->type == DTYPE_COUNT) {
+        err_set(err,
+                "cannot read '%s': tensor '%s' has type %s, which is not supported yet: take the "
+                "model in F32, F16, BF16, or as GGUF in Q4_0, Q4_1, Q8_0 or Q6_K",
+                file->path, name, t->type_name);
+        return NULL;
+    }
+    return t;
+}
+
+static int compare_spans(const void *a, const void *b)
+{
+    const struct tensor_span *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end);
+}
+
+void tensor_spans_sort(struct tensor_span *spans, size_t n)
+{
+    qsort(spans, n, sizeof *spans, compare_spans);
+}
+
+void tensor_file_release(struct tensor_file *file)
+{
+    for (size_t i = 0; i < file->n; i++)
+        free(file->tensors[i].name);
+    for (size_t i = 0; i < file->n_maps; i++)
+        file_map_close(&file->maps[i]);
+    free(file->path);
+    free(file->tensors);
+    free(file->by_name);
+    free(file->maps);
+    *file = (struct tensor_file){0};
+}

@@ -1,0 +1,130 @@
+/* The trunk: embedding, blocks of attention and feed-forward with their norms, forward and backward. */
+#include <math.h>
+#include <string.h>
+
+#include "model/workspace.h"
+#include "nn/linear.h"
+#include "nn/rmsnorm.h"
+
+struct attention_shape config_attention(const struct config *c)
+{
+    return (struct attention_shape){.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim,
+                                    .scale = 1.0f / sqrtf((float)c->head_dim)};
+}
+
+/* y = x W^T (+ y, if accumulate), then each stretch of rows through its adapter. */
+static void linear(float *y, const float *x, const struct weight *w, struct layer_state *s, const struct batch *b,
+                   size_t layer, enum linear_kind kind, bool accumulate)
+{
+    linear_forward(y, x, w, b->n_rows, accumulate);
+    for (size_t i = 0; i < b->n_adapters; i++) {
+        const struct adapter_rows *a = &b->adapters[i];
+        struct lora l = adapter_lora(a->adapter, NULL, layer, kind);
+        if (l.a)
+            lora_forward(y + a->row * w->out, s->t[kind] + a->row * l.rank, x + a->row * w->in, &l, a->n);
+    }
+}
+
+static void swiglu_rows(float *h, const float *gate, const float *up, size_t rows, size_t n)
+{
+    const struct kernel *k = kernel();
+#pragma omp parallel for schedule(static) if (rows > 4)
+    for (size_t r = 0; r < rows; r++)
+        k->swiglu(h + r * n, gate + r * n, up + r * n, n);
+}
+
+void trunk_forward(struct workspace *w, const struct model *m, const struct batch *b, float *cache, size_t cache_tiles)
+{
+    const struct config *c = &m->config;
+    struct attention_shape shape = config_attention(c);
+    size_t rows = b->n_rows, width = c->width, layer_floats = cache_tiles * kv_tile_floats(&shape);
+    float *x = w->layers[0].in;
+    for (size_t i = 0; i < rows; i++)
+        weight_row(&m->embed, (size_t)b->tokens[i], x + i * width);
+    for (size_t l = 0; l < c->layers; l++) {
+        const struct layer *layer = &m->layers[l];
+        struct layer_state *s = &w->layers[w->keep ? l : 0];
+        float *kv = cache ? cache + l * layer_floats : w->kv;
+        rmsnorm_forward(w->x, s->norm_in, s->in, layer->attention_norm, c->norm_eps, rows, width);
+        linear(s->q, w->x, &layer->linear[LINEAR_Q], s, b, l, LINEAR_Q, false);
+        linear(s->k, w->x, &layer->linear[LINEAR_K], s, b, l, LINEAR_K, false);
+        linear(s->v, w->x, &layer->linear[LINEAR_V], s, b, l, LINEAR_V, false);
+        rope_rotate(&m->rope, s->q, b->pos, rows, c->heads, false);
+        rope_rotate(&m->rope, s->k, b->pos, rows, c->kv_heads, false);
+        kv_fill(kv, &shape, b->runs, b->n_runs, s->k, s->v);
+        attention_forward(s->attention, s->stats, s->q, kv, &shape, b->runs, b->n_runs);
+        memcpy(s->mid, s->in, rows * width * sizeof(float));
+        linear(s->mid, s->attention, &layer->linear[LINEAR_O], s, b, l, LINEAR_O, true);
+
+        rmsnorm_forward(w->x, s->norm_mid, s->mid, layer->ffn_norm, c->norm_eps, rows, width);
+        linear(s->gate, w->x, &layer->linear[LINEAR_GATE], s, b, l, LINEAR_GATE, false);
+        linear(s->up, w->x, &layer->linear[LINEAR_UP], s, b, l, LINEAR_UP, false);
+        swiglu_rows(w->wide, s->gate, s->up, rows, c->ffn);
+        float *out = l + 1 == c->layers ? w->last : w->layers[w->keep ? l + 1 : 0].in;
+        memcpy(out, s->mid, rows * width * sizeof(float));
+        linear(out, w->wide, &layer->linear[LINEAR_DOWN], s, b, l, LINEAR_DOWN, true);
+    }
+    rmsnorm_forward(w->h, w->norm, w->last, m->norm, c->norm_eps, rows, width);
+}
+
+/* Gradient of one linear layer: dx = or += dy W and the adapter's part (dx NULL: not wanted); weights' own. */
+static void linear_back(struct gradients *g, float *dx, const float *dy, const float *x, const struct net *net,
+                        const struct layer_state *s, size_t layer, enum linear_kind kind, size_t rows, bool accumulate)
+{
+    const struct weight *w = &net->model->layers[layer].linear[kind];
+    if (dx)
+        linear_backward(dx, dy, w, rows, accumulate);
+    if (g->model)
+        linear_backward_weight(g->model + net->model->layers[layer].linear_at[kind], dy, x, rows, w->out, w->in);
+    struct lora l = adapter_lora(net->adapter, g->adapter, layer, kind);
+    if (l.a)
+        lora_backward(dx, dy, x, s->t[kind], &l, rows);
+}
+
+void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b)
+{
+    const struct model *m = net->model;
+    const struct config *c = &m->config;
+    const struct kernel *kern = kernel();
+    struct attention_shape shape = config_attention(c);
+    size_t rows = b->n_rows, width = c->width;
+    float *dx = w->dx, *dy = w->dy;
+    for (size_t l = c->layers; l-- > 0;) {
+        const struct layer *layer = &m->layers[l];
+        const struct layer_state *s = &w->layers[l];
+        /* out = mid + down(silu(gate) up) */
+        swiglu_rows(w->wide, s->gate, s->up, rows, c->ffn);
+        float *dh = w->wide2;
+        linear_back(g, dh, dx, w->wide, net, s, l, LINEAR_DOWN, rows, false);
+        float *dgate = w->wide, *dup = dh; /* silu(gate) up is not needed any more */
+#pragma omp parallel for schedule(static) if (rows > 4)
+        for (size_t r = 0; r < rows; r++) {
+            size_t at = r * c->ffn;
+            kern->swiglu_backward(dgate + at, dup + at, dh + at, s->gate + at, s->up + at, c->ffn);
+        }
+        rmsnorm_apply(w->x, s->mid, layer->ffn_norm, s->norm_mid, rows, width);
+        linear_back(g, dy, dgate, w->x, net, s, l, LINEAR_GATE, rows, false);
+        linear_back(g, dy, dup, w->x, net, s, l, LINEAR_UP, rows, true);
+        rmsnorm_backward(dx, g->model ? g->model + layer->ffn_norm_at : NULL, dy, s->mid, layer->ffn_norm, s->norm_mid,
+                         rows, width);
+        /* mid = in + o(attention(q, k, v)) */
+        linear_back(g, w->x, dx, s->attention, net, s, l, LINEAR_O, rows, false);
+        kv_fill(w->kv, &shape, b->runs, b->n_runs, s->k, s->v);
+        attention_backward(w->dq, w->dk, w->dv, w->x, s->attention, s->stats, s->q, w->kv, &shape, b->runs, b->n_runs);
+        rope_rotate(&m->rope, w->dq, b->pos, rows, c->heads, true);
+        rope_rotate(&m->rope, w->dk, b->pos, rows, c->kv_heads, true);
+        rmsnorm_apply(w->x, s->in, layer->attention_norm, s->norm_in, rows, width);
+        float *want = l > 0 || g->model ? dy : NULL; /* nothing below the first block is trained with adapters alone */
+        linear_back(g, want, w->dq, w->x, net, s, l, LINEAR_Q, rows, false);
+        linear_back(g, want, w->dk, w->x, net, s, l, LINEAR_K, rows, true);
+        linear_back(g, want, w->dv, w->x, net, s, l, LINEAR_V, rows, true);
+        if (want)
+            rmsnorm_backward(dx, g->model ? g->model + layer->attention_norm_at : NULL, dy, s->in,
+                             layer->attention_norm, s->norm_in, rows, width);
+    }
+    /* transformers makes its embedding with padding_idx: the pad token's row gets no gradient as an input, also where
+     * the pad token is one that the text has (SmolLM2's is the end of turn).  So do we, to train alike. */
+    for (size_t i = 0; g->embed && i < rows; i++)
+        if (b->tokens[i] != c->pad)
+            kern->add(g->embed + (size_t)b->tokens[i] * width, dx + i * width, width);
+}

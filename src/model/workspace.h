@@ -1,0 +1,48 @@
+/* Working memory of the transformer (internal to src/model). */
+#ifndef HONE_MODEL_WORKSPACE_H
+#define HONE_MODEL_WORKSPACE_H
+
+#include "model/net.h"
+
+/* What the backward needs of a layer: rows of ... */
+struct layer_state {
+    float *in, *mid;                /* residual before attention, before the feed-forward: width */
+    float *norm_in, *norm_mid;      /* scales of the two norms: 1 */
+    float *q, *k, *v;               /* rotated: heads * head_dim, kv_heads * head_dim */
+    float *attention, *stats;       /* heads * head_dim; heads * 2 */
+    float *gate, *up;               /* ffn */
+    float *t[LINEAR_KINDS];         /* the adapters' inner products: rank */
+};
+
+struct workspace {
+    const struct config *config;
+    bool keep;
+    size_t rows, rank, tiles; /* what is allocated for */
+    float *block;             /* all of the below but tiles */
+    struct layer_state *layers; /* one only, if not kept */
+    size_t n_layers;
+    float *last;                /* residual after the last layer: width */
+    float *h, *norm;            /* the same normalised, and the scales */
+    float *x, *wide, *wide2;    /* scratch: max(width, q), ffn, ffn */
+    float *dx, *dy, *dq, *dk, *dv; /* gradients, if kept */
+    float *kv;                  /* the batch's own tiles, of one layer */
+
+    /* of net_logprobs, for net_backward */
+    float *rows_h, *mean_w;
+    struct logprob_row *rows_info;
+    size_t *target_rows;
+    struct target *targets; /* row: index into target_rows */
+    size_t n_target_rows, n_targets, target_capacity, rows_capacity;
+    float temperature;
+};
+
+int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tiles, struct err *err);
+
+struct attention_shape config_attention(const struct config *c);
+
+/* The trunk (transformer.c). */
+void trunk_forward(struct workspace *w, const struct model *m, const struct batch *b, float *cache, size_t cache_tiles);
+/* w->dx holds the gradient of the last residual on entry. */
+void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b);
+
+#endif

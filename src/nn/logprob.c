@@ -1,0 +1,238 @@
+#include "nn/logprob.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/scratch.h"
+#include "util/mem.h"
+
+/* Columns of a chunk, and rows that are worked on together: constants of the order of summation (chunk) and of
+ * memory (rows). */
+#define CHUNK 1024
+#define ROWS 512
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A running sum over chunks: exps are relative to the largest logit so far. */
+struct running {
+    float max, sum, weighted; /* weighted: sum of exp(l) l, for the entropy */
+    int32_t best;
+};
+
+static void chunk_logits(float *logits, size_t ld, const float *h, size_t rows, const struct weight *w, size_t from,
+                         size_t n, float inverse_temperature)
+{
+    const struct kernel *k = kernel();
+#pragma omp parallel for schedule(static)
+    for (size_t j = 0; j < panels_of(n); j++) {
+        size_t cols = smaller(PANEL, n - j * PANEL);
+        float *y = logits + j * PANEL;
+        k->gemm(y, ld, h, w->in, 1, weight_tile_forward(w, from / PANEL + j), PANEL, w->in, rows, cols, false);
+        if (inverse_temperature != 1.0f)
+            for (size_t r = 0; r < rows; r++)
+                k->scale(y + r * ld, inverse_temperature, cols);
+    }
+}
+
+/* Take a chunk of one row's logits into its running sum.  exps: exp(l - max), out (may be the logits
+ * themselves).  Returns what the former chunks' exps must be multiplied by. */
+static float absorb(struct running *s, float *exps, const float *logits, size_t from, size_t n)
+{
+    const struct kernel *k = kernel();
+    float max = k->max(logits, n), keep;
+    if (max > s->max) {
+        size_t i = 0;
+        while (i + 1 < n && logits[i] != max)
+            i++;
+        s->best = (int32_t)(from + i);
+    }
+    float shift = max > s->max ? max : s->max;
+    k->exp_sum(&keep, &s->max, shift, 1);
+    float copy[CHUNK];
+    memcpy(copy, logits, n * sizeof(float));
+    s->sum = s->sum * keep + k->exp_sum(exps, logits, shift, n);
+    s->weighted = s->weighted * keep + k->dot(exps, copy, n);
+    s->max = shift;
+    return keep;
+}
+
+static struct logprob_row finish(const struct running *s)
+{
+    double lse = (double)s->max + log((double)s->sum);
+    return (struct logprob_row){
+        .max = s->max, .lse = lse, .entropy = (float)(lse - (double)s->weighted / (double)s->sum), .best = s->best};
+}
+
+static void start(struct running *s, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++)
+        s[r] = (struct running){.max = -INFINITY};
+}
+
+/* y (rows, width) += x (rows, n) W[from .. from + n), with x's rows ld apart. */
+static void add_mixture(float *y, const float *x, size_t ld, size_t rows, const struct weight *w, size_t from, size_t n)
+{
+    const struct kernel *k = kernel();
+#pragma omp parallel for schedule(static)
+    for (size_t j = 0; j < panels_of(w->in); j++)
+        k->gemm(y + j * PANEL, w->in, x, ld, 1, weight_tile_backward(w, j, from, n), PANEL, n, rows,
+                smaller(PANEL, w->in - j * PANEL), true);
+}
+
+static void forward_rows(float *logp, struct logprob_row *rows, float *mean_w, const float *h, size_t n_rows,
+                         const struct target *targets, size_t n_targets, size_t first_row, const struct weight *w,
+                         float inverse_temperature)
+{
+    const struct kernel *k = kernel();
+    size_t width = w->in;
+    float *logits = scratch(SCRATCH_LOGPROB, n_rows * CHUNK);
+    struct running *sums = xmalloc(n_rows * sizeof *sums);
+    start(sums, n_rows);
+    if (mean_w)
+        memset(mean_w, 0, n_rows * width * sizeof(float));
+    for (size_t from = 0; from < w->out; from += CHUNK) {
+        size_t n = smaller(CHUNK, w->out - from);
+        chunk_logits(logits, CHUNK, h, n_rows, w, from, n, inverse_temperature);
+        for (size_t i = 0; i < n_targets; i++) {
+            size_t t = (size_t)targets[i].token;
+            if (t >= from && t < from + n)
+                logp[i] = logits[(targets[i].row - first_row) * CHUNK + t - from];
+        }
+#pragma omp parallel for schedule(static)
+        for (size_t r = 0; r < n_rows; r++) {
+            float keep = absorb(&sums[r], logits + r * CHUNK, logits + r * CHUNK, from, n);
+            if (mean_w)
+                k->scale(mean_w + r * width, keep, width);
+        }
+        if (mean_w)
+            add_mixture(mean_w, logits, CHUNK, n_rows, w, from, n);
+    }
+    for (size_t r = 0; r < n_rows; r++) {
+        rows[r] = finish(&sums[r]);
+        if (mean_w)
+            k->scale(mean_w + r * width, 1.0f / sums[r].sum, width);
+    }
+    for (size_t i = 0; i < n_targets; i++)
+        logp[i] = (float)((double)logp[i] - rows[targets[i].row - first_row].lse);
+    free(sums);
+}
+
+/* The targets of rows first .. stop; advances *at past them. */
+static size_t targets_of(const struct target *targets, size_t n_targets, size_t *at, size_t stop)
+{
+    size_t n = 0;
+    while (*at < n_targets && targets[*at].row < stop) {
+        (*at)++;
+        n++;
+    }
+    return n;
+}
+
+void logprob_forward(float *logp, struct logprob_row *rows, float *mean_w, const float *h, size_t n_rows,
+                     const struct target *targets, size_t n_targets, const struct weight *w, float temperature)
+{
+    size_t at = 0;
+    for (size_t first = 0; first < n_rows; first += ROWS) {
+        size_t n = smaller(ROWS, n_rows - first), from = at, count = targets_of(targets, n_targets, &at, first + n);
+        forward_rows(logp + from, rows + first, mean_w ? mean_w + first * w->in : NULL, h + first * w->in, n,
+                     targets + from, count, first, w, 1.0f / temperature);
+    }
+}
+
+/* The projection's own gradient: dl_v = sum of the row's dlogp times (1[v = t] - p_v), logits computed anew. */
+static void backward_projection(float *dw, const float *dlogp, const float *row_sum, const struct logprob_row *rows,
+                                const float *h, size_t n_rows, const struct target *targets, size_t n_targets,
+                                size_t first_row, const struct weight *w, float inverse_temperature)
+{
+    const struct kernel *k = kernel();
+    float *dl = scratch(SCRATCH_LOGPROB, n_rows * CHUNK);
+    for (size_t from = 0; from < w->out; from += CHUNK) {
+        size_t n = smaller(CHUNK, w->out - from);
+        chunk_logits(dl, CHUNK, h, n_rows, w, from, n, inverse_temperature);
+#pragma omp parallel for schedule(static)
+        for (size_t r = 0; r < n_rows; r++)
+            k->exp_scale(dl + r * CHUNK, dl + r * CHUNK, (float)rows[r].lse, -row_sum[r] * inverse_temperature, n);
+        for (size_t i = 0; i < n_targets; i++) {
+            size_t t = (size_t)targets[i].token;
+            if (t >= from && t < from + n)
+                dl[(targets[i].row - first_row) * CHUNK + t - from] += dlogp[i] * inverse_temperature;
+        }
+        struct weight columns = weight_of_floats(h, n_rows, w->in);
+#pragma omp parallel for schedule(static)
+        for (size_t j = 0; j < panels_of(w->in); j++)
+            k->gemm(dw + from * w->in + j * PANEL, w->in, dl, 1, CHUNK, weight_tile_backward(&columns, j, 0, n_rows),
+                    PANEL, n_rows, n, smaller(PANEL, w->in - j * PANEL), true);
+    }
+}
+
+void logprob_backward(float *dh, float *dw, const float *dlogp, const struct logprob_row *rows, const float *mean_w,
+                      const float *h, size_t n_rows, const struct target *targets, size_t n_targets,
+                      const struct weight *w, float temperature)
+{
+    const struct kernel *k = kernel();
+    size_t width = w->in, at = 0;
+    float *row_sum = xcalloc(n_rows, sizeof *row_sum), inverse = 1.0f / temperature;
+    float *w_t = xmalloc(width * sizeof *w_t);
+    memset(dh, 0, n_rows * width * sizeof(float));
+    for (size_t i = 0; i < n_targets; i++) {
+        size_t r = targets[i].row;
+        weight_row(w, (size_t)targets[i].token, w_t);
+        k->axpy(dh + r * width, dlogp[i] * inverse, w_t, width);
+        row_sum[r] += dlogp[i];
+    }
+    for (size_t r = 0; r < n_rows; r++)
+        k->axpy(dh + r * width, -row_sum[r] * inverse, mean_w + r * width, width);
+    for (size_t first = 0; dw && first < n_rows; first += ROWS) {
+        size_t n = smaller(ROWS, n_rows - first), from = at, count = targets_of(targets, n_targets, &at, first + n);
+        backward_projection(dw, dlogp + from, row_sum + first, rows + first, h + first * width, n, targets + from,
+                            count, first, w, inverse);
+    }
+    free(w_t);
+    free(row_sum);
+}
+
+void logits_forward(float *logits, struct logprob_row *rows, const float *h, size_t n_rows, const struct weight *w,
+                    const float *temperatures)
+{
+    size_t vocabulary = w->out;
+    chunk_logits(logits, vocabulary, h, n_rows, w, 0, vocabulary, 1.0f);
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < n_rows; r++) {
+        kernel()->scale(logits + r * vocabulary, 1.0f / temperatures[r], vocabulary);
+        struct running s;
+        float exps[CHUNK];
+        start(&s, 1);
+        for (size_t from = 0; from < vocabulary; from += CHUNK)
+            absorb(&s, exps, logits + r * vocabulary + from, from, smaller(CHUNK, vocabulary - from));
+        rows[r] = finish(&s);
+    }
+}
+
+void projection_mean(float *mean, const struct weight *w)
+{
+    const size_t block = 2048, blocks = (w->out + block - 1) / block;
+    double *sums = xcalloc(blocks * w->in, sizeof *sums);
+#pragma omp parallel
+    {
+        float *row = xmalloc(w->in * sizeof *row);
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < blocks; i++)
+            for (size_t v = i * block; v < smaller((i + 1) * block, w->out); v++) {
+                weight_row(w, v, row);
+                for (size_t j = 0; j < w->in; j++)
+                    sums[i * w->in + j] += (double)row[j];
+            }
+        free(row);
+    }
+    for (size_t j = 0; j < w->in; j++) {
+        double sum = 0;
+        for (size_t i = 0; i < blocks; i++)
+            sum += sums[i * w->in + j];
+        mean[j] = (float)(sum / (double)w->out);
+    }
+    free(sums);
+}

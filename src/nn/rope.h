@@ -1,0 +1,23 @@
+/* Rotary position embedding (Su et al. 2021), pairs (i, i + half) of each head. */
+#ifndef HONE_NN_ROPE_H
+#define HONE_NN_ROPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/err.h"
+
+struct rope {
+    size_t half, positions;
+    float *cosine, *sine; /* (positions, half), owned */
+};
+
+/* inv_freq (half): the angle of pair i at position p is p * inv_freq[i], in float as the field computes it. */
+int rope_init(struct rope *r, const float *inv_freq, size_t half, size_t positions, struct err *err);
+void rope_release(struct rope *r);
+
+/* x (rows, heads * 2 half) in place; pos (rows).  backward: the inverse rotation, of a gradient. */
+void rope_rotate(const struct rope *r, float *x, const int32_t *pos, size_t rows, size_t heads, bool backward);
+
+#endif

@@ -1,0 +1,21 @@
+/* Working memory of a thread: one growing block a slot, kept for the thread's life.
+ *
+ * A slot's content lasts until the same thread asks for the slot again, so functions that may be active at
+ * the same time use different slots.  64-byte aligned, not cleared. */
+#ifndef HONE_NN_SCRATCH_H
+#define HONE_NN_SCRATCH_H
+
+#include <stddef.h>
+
+enum scratch_slot {
+    SCRATCH_TILE,   /* weight_tile's unpacked panel */
+    SCRATCH_UNPACK, /* weight_tile's rows before they are turned */
+    SCRATCH_ATTENTION,
+    SCRATCH_LORA,
+    SCRATCH_LOGPROB,
+    SCRATCH_SLOTS,
+};
+
+float *scratch(enum scratch_slot slot, size_t floats);
+
+#endif

@@ -1,0 +1,45 @@
+/* A matrix (out, in) of a linear layer, in whatever form it is stored.
+ *
+ * weight_tile() is the one way to its values for arithmetic: 32 columns of the product at a time, as a panel
+ * that kernel()->gemm takes.  Forward (x times the transpose) the panel is [in][32], for outputs 32 j ..;
+ * backward (dy times the matrix) it is [rows][32], for inputs 32 j ... .  Panels either are kept in F32
+ * (weight_pack) or unpacked from the stored blocks into the thread's scratch: callers cannot tell. */
+#ifndef HONE_NN_WEIGHT_H
+#define HONE_NN_WEIGHT_H
+
+#include <stddef.h>
+
+#include "kernel/dtype.h"
+#include "kernel/kernel.h"
+#include "util/err.h"
+
+struct weight {
+    enum dtype type;
+    size_t out, in;
+    const void *data; /* `out` rows of row_bytes each; not owned */
+    size_t row_bytes;
+    size_t interleaved; /* head size if the rows of each head are stored for interleaved rotary pairs, or 0 */
+    float *panels;      /* owned; [out / 32 rounded up][in][32], or NULL */
+};
+
+static inline size_t panels_of(size_t columns)
+{
+    return (columns + PANEL - 1) / PANEL;
+}
+
+/* A matrix of plain floats (an adapter's A or B, a trainable weight). */
+struct weight weight_of_floats(const float *data, size_t out, size_t in);
+
+/* Row i of the matrix as floats. */
+void weight_row(const struct weight *w, size_t i, float *out);
+
+/* Panel j: columns 32 j .. of the product; columns past the matrix's edge are 0.  The result is valid until
+ * the thread's next call. */
+const float *weight_tile_forward(const struct weight *w, size_t j);
+const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows);
+
+/* Keep the forward panels in F32 (4 bytes a weight): for generation, where a tile serves few rows. */
+int weight_pack(struct weight *w, struct err *err);
+void weight_unpack(struct weight *w);
+
+#endif

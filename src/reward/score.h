@@ -1,0 +1,33 @@
+/* Scores of completions under a reward model: the head's number at the last token of each
+ * completion (of the prompt, where a completion has no tokens), as in training.
+ *
+ * Several reward models over one base are several calls; what they say together is
+ * score_summary(). */
+#ifndef HONE_REWARD_SCORE_H
+#define HONE_REWARD_SCORE_H
+
+#include "data/encode.h"
+#include "model/net.h"
+
+/* What micro-batches of scoring passes hold: memory, not results, depend on it. */
+#define SCORE_MICRO_TOKENS 512
+
+/* How many scores the examples come to: one a completion. */
+size_t score_count(const struct examples *e);
+
+/* scores (score_count): out, in the order of the examples and their completions.  The net has a
+ * head.  All rows are checked to fit the model's positions before the first is run.  progress, if
+ * not NULL, is called with the number of examples done.  Returns 0, or -1 with a sentence that
+ * names the row's line; nothing of `scores` is to be used then. */
+int score_examples(float *scores, const struct net *net, const struct examples *e,
+                   size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
+                   struct err *err);
+
+/* Mean and standard deviation (over k, not k - 1: the members are all there are) of k scores,
+ * summed in order. */
+struct score_summary {
+    float mean, std;
+};
+struct score_summary score_summary(const float *scores, size_t k);
+
+#endif

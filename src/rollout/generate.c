@@ -1,0 +1,352 @@
+#include "rollout/generate.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/workspace.h"
+#include "util/mem.h"
+#include "util/rng.h"
+
+/* Rows of prompts that one step reads at most (a longer single prompt is read all the same). */
+#define PREFILL_ROWS 512
+
+/* A request under way: its prompt's tiles, and the hidden state from which first tokens are drawn. */
+struct group {
+    struct request *request;
+    int32_t *tiles;
+    size_t n_tiles;
+    float *hidden;  /* NULL until the prompt is read */
+    size_t started; /* completions that have or had a slot */
+    size_t active;  /* that have one now */
+};
+
+/* A completion under way. */
+struct slot {
+    struct group *group; /* NULL: free */
+    size_t sample;
+    int32_t *tiles;
+    size_t n_tiles;
+    int32_t fed; /* row of the last batch that it fed its last token in, -1: it draws from the prompt's state */
+};
+
+static size_t tiles_for(size_t positions)
+{
+    return (positions + KV_TILE - 1) / KV_TILE;
+}
+
+void request_release(struct request *r)
+{
+    for (size_t i = 0; r->samples && i < r->n_samples; i++) {
+        free(r->samples[i].ids);
+        free(r->samples[i].logps);
+    }
+    free(r->samples);
+    r->samples = NULL;
+}
+
+int generator_init(struct generator *g, const struct model *m, const struct generator_limits *limits, struct err *err)
+{
+    *g = (struct generator){.model = m, .limits = *limits};
+    struct attention_shape shape = config_attention(&m->config);
+    size_t longest = tiles_for(limits->positions);
+    /* every slot has its tiles and a copy of a shared one; one prompt may be read and wait for slots */
+    g->n_tiles = limits->slots * (longest + 1) + longest;
+    g->cache = mem_block(m->config.layers * g->n_tiles, kv_tile_floats(&shape) * sizeof(float),
+                         "the cache of keys and values", err);
+    g->logits = mem_block(limits->slots, m->config.vocab * sizeof(float), "logits", err);
+    g->hidden = mem_block(limits->slots, m->config.width * sizeof(float), "hidden states", err);
+    if (!g->cache || !g->logits || !g->hidden) {
+        generator_release(g);
+        return -1;
+    }
+    g->workspace = workspace_new(&m->config, false, err);
+    g->tile_refs = xcalloc(g->n_tiles, sizeof *g->tile_refs);
+    g->tiles_free = xcalloc(g->n_tiles, sizeof *g->tiles_free);
+    for (size_t i = g->n_tiles; i-- > 0;)
+        g->tiles_free[g->n_tiles_free++] = (int32_t)i;
+    g->slots = xcalloc(limits->slots, sizeof *g->slots);
+    g->info = xcalloc(limits->slots, sizeof *g->info);
+    g->temperatures = xcalloc(limits->slots, sizeof *g->temperatures);
+    g->drawing = xcalloc(limits->slots, sizeof *g->drawing);
+    return 0;
+}
+
+static void group_free(struct group *p)
+{
+    free(p->tiles);
+    free(p->hidden);
+    free(p);
+}
+
+void generator_release(struct generator *g)
+{
+    for (size_t i = 0; g->slots && i < g->limits.slots; i++)
+        free(g->slots[i].tiles);
+    for (size_t i = 0; i < g->n_groups; i++)
+        group_free(g->groups[i]);
+    free(g->groups);
+    free(g->slots);
+    free(g->info);
+    free(g->temperatures);
+    free(g->drawing);
+    free(g->tile_refs);
+    free(g->tiles_free);
+    mem_block_free(g->cache);
+    mem_block_free(g->logits);
+    mem_block_free(g->hidden);
+    workspace_free(g->workspace);
+    batch_release(&g->batch);
+    *g = (struct generator){0};
+}
+
+int generator_submit(struct generator *g, struct request *r, struct err *err)
+{
+    if (r->n_prompt == 0)
+        return err_set(err, "an empty prompt: there is nothing to go on from");
+    size_t n = r->n_prompt + r->max_new_tokens;
+    size_t most = g->limits.positions < g->model->rope.positions ? g->limits.positions : g->model->rope.positions;
+    if (n > most)
+        return err_set(err, "a prompt of %zu tokens and %zu new ones are more than the %zu positions there are",
+                       r->n_prompt, r->max_new_tokens, most);
+    r->samples = xcalloc(r->n_samples, sizeof *r->samples);
+    r->n_done = 0;
+    if (r->n_samples == 0)
+        return 0;
+    ARRAY_GROW(g->groups, g->n_groups + 1, g->groups_capacity);
+    struct group *p = xcalloc(1, sizeof *p);
+    p->request = r;
+    g->groups[g->n_groups++] = p;
+    return 0;
+}
+
+static int32_t tile_take(struct generator *g)
+{
+    ENSURE(g->n_tiles_free > 0);
+    int32_t t = g->tiles_free[--g->n_tiles_free];
+    g->tile_refs[t] = 1;
+    return t;
+}
+
+static void tiles_drop(struct generator *g, int32_t *tiles, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (--g->tile_refs[tiles[i]] == 0)
+            g->tiles_free[g->n_tiles_free++] = tiles[i];
+    free(tiles);
+}
+
+/* Give free slots to waiting completions, in order, and put prompts to be read into the batch. */
+static void admit(struct generator *g, struct group **reading, size_t *n_reading)
+{
+    size_t i = 0;
+    for (size_t p = 0; p < g->n_groups; p++) {
+        struct group *group = g->groups[p];
+        const struct request *r = group->request;
+        while (group->started < r->n_samples && !r->cancel) {
+            while (i < g->limits.slots && g->slots[i].group)
+                i++;
+            if (i == g->limits.slots)
+                return;
+            if (!group->hidden) {
+                if (g->batch.n_rows && g->batch.n_rows + r->n_prompt > PREFILL_ROWS)
+                    return;
+                group->n_tiles = tiles_for(r->n_prompt);
+                group->tiles = xmalloc(group->n_tiles * sizeof *group->tiles);
+                for (size_t t = 0; t < group->n_tiles; t++)
+                    group->tiles[t] = tile_take(g);
+                batch_add_cached(&g->batch, r->prompt, r->n_prompt, 0, group->tiles, group->n_tiles, -1, r->adapter);
+                group->hidden = xmalloc(g->model->config.width * sizeof(float));
+                reading[(*n_reading)++] = group;
+            }
+            struct slot *s = &g->slots[i];
+            *s = (struct slot){.group = group, .sample = group->started++, .n_tiles = group->n_tiles, .fed = -1};
+            group->active++;
+            s->tiles = xmalloc(tiles_for(g->limits.positions) * sizeof *s->tiles);
+            memcpy(s->tiles, group->tiles, group->n_tiles * sizeof *s->tiles);
+            for (size_t t = 0; t < s->n_tiles; t++)
+                g->tile_refs[s->tiles[t]]++;
+            struct sample *sample = &group->request->samples[s->sample];
+            sample->ids = xmalloc((r->max_new_tokens + 1) * sizeof *sample->ids);
+            sample->logps = xmalloc((r->max_new_tokens + 1) * sizeof *sample->logps);
+        }
+    }
+}
+
+static void finish(struct generator *g, struct slot *s, enum finish how)
+{
+    struct group *group = s->group;
+    group->request->samples[s->sample].finish = how;
+    group->request->n_done++;
+    group->active--;
+    tiles_drop(g, s->tiles, s->n_tiles);
+    *s = (struct slot){0};
+}
+
+/* Take cancelled requests' completions away, then forget the groups that are through. */
+static void sweep(struct generator *g)
+{
+    for (size_t i = 0; i < g->limits.slots; i++)
+        if (g->slots[i].group && g->slots[i].group->request->cancel)
+            finish(g, &g->slots[i], FINISH_CANCELLED);
+    size_t kept = 0;
+    for (size_t p = 0; p < g->n_groups; p++) {
+        struct group *group = g->groups[p];
+        struct request *r = group->request;
+        while (r->cancel && group->started < r->n_samples) {
+            r->samples[group->started++].finish = FINISH_CANCELLED;
+            r->n_done++;
+        }
+        if (group->active || group->started < r->n_samples) {
+            g->groups[kept++] = group;
+            continue;
+        }
+        if (group->tiles)
+            tiles_drop(g, group->tiles, group->n_tiles);
+        group->tiles = NULL;
+        group_free(group);
+    }
+    g->n_groups = kept;
+}
+
+/* Feed the last token of a completion: its place in the cache, copied first if the tile is shared. */
+static void feed(struct generator *g, struct slot *s)
+{
+    const struct request *r = s->group->request;
+    const struct sample *sample = &r->samples[s->sample];
+    size_t pos = r->n_prompt + sample->n - 1, t = pos / KV_TILE;
+    int32_t copy_from = -1;
+    if (t == s->n_tiles) {
+        s->tiles[s->n_tiles++] = tile_take(g);
+    } else if (g->tile_refs[s->tiles[t]] > 1) {
+        copy_from = s->tiles[t];
+        g->tile_refs[copy_from]--; /* the group keeps it alive through this step */
+        s->tiles[t] = tile_take(g);
+    }
+    s->fed = (int32_t)g->batch.n_rows;
+    batch_add_cached(&g->batch, &sample->ids[sample->n - 1], 1, pos, s->tiles, t + 1, copy_from, r->adapter);
+}
+
+static void take_token(struct generator *g, struct slot *s, int32_t token, float logp)
+{
+    struct request *r = s->group->request;
+    struct sample *sample = &r->samples[s->sample];
+    sample->ids[sample->n] = token;
+    sample->logps[sample->n++] = logp;
+    bool stop = false;
+    for (size_t i = 0; i < r->n_stop; i++)
+        stop |= token == r->stop[i];
+    if (r->on_token && r->on_token(r->user, r, s->sample, token))
+        r->cancel = true;
+    if (stop)
+        finish(g, s, FINISH_STOP);
+    else if (sample->n >= r->max_new_tokens)
+        finish(g, s, FINISH_LENGTH);
+}
+
+static int forward(struct generator *g, struct err *err)
+{
+    struct net net = {.model = g->model};
+    return g->batch.n_rows ? net_forward(g->workspace, &net, &g->batch, g->cache, g->n_tiles, err) : 0;
+}
+
+/* Draw a token for each slot in g->drawing. */
+static void draw(struct generator *g, size_t n)
+{
+    size_t width = g->model->config.width, vocab = g->model->config.vocab;
+    int32_t *tokens = xmalloc((n + 1) * sizeof *tokens);
+    float *logps = xmalloc((n + 1) * sizeof *logps);
+    for (size_t i = 0; i < n; i++) {
+        const struct slot *s = &g->slots[g->drawing[i]];
+        float t = s->group->request->sampling.temperature;
+        g->temperatures[i] = t > 0 ? t : 1.0f;
+        memcpy(g->hidden + i * width, s->fed >= 0 ? net_hidden(g->workspace, (size_t)s->fed) : s->group->hidden,
+               width * sizeof(float));
+    }
+    logits_forward(g->logits, g->info, g->hidden, n, &g->model->output, g->temperatures);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < n; i++) {
+        const struct slot *s = &g->slots[g->drawing[i]];
+        const struct request *r = s->group->request;
+        double u = rng_uniform(r->sampling.seed, RNG_SAMPLE, r->key, (uint32_t)s->sample,
+                               (uint32_t)r->samples[s->sample].n, r->sampling.round);
+        tokens[i] = sample_token(g->logits + i * vocab, &g->info[i], vocab, &r->sampling, u, &logps[i]);
+    }
+    for (size_t i = 0; i < n; i++)
+        take_token(g, &g->slots[g->drawing[i]], tokens[i], logps[i]);
+    free(tokens);
+    free(logps);
+}
+
+static long left(const struct generator *g)
+{
+    long n = 0;
+    for (size_t i = 0; i < g->n_groups; i++)
+        n += (long)(g->groups[i]->request->n_samples - g->groups[i]->request->n_done);
+    return n;
+}
+
+long generator_step(struct generator *g, struct err *err)
+{
+    sweep(g);
+    struct group **reading = xcalloc(g->limits.slots, sizeof *reading);
+    size_t n_reading = 0;
+    batch_clear(&g->batch);
+    admit(g, reading, &n_reading);
+    int rc = forward(g, err);
+    for (size_t i = 0; rc == 0 && i < n_reading; i++)
+        memcpy(reading[i]->hidden, net_hidden(g->workspace, batch_last_row(&g->batch, (int32_t)i)),
+               g->model->config.width * sizeof(float));
+    free(reading);
+    if (rc == 0) {
+        batch_clear(&g->batch);
+        for (size_t i = 0; i < g->limits.slots; i++) {
+            struct slot *s = &g->slots[i];
+            if (s->group && s->group->request->samples[s->sample].n)
+                feed(g, s);
+        }
+        rc = forward(g, err);
+    }
+    if (rc)
+        return -1;
+    size_t n = 0;
+    for (size_t i = 0; i < g->limits.slots; i++)
+        if (g->slots[i].group)
+            g->drawing[n++] = i;
+    if (n)
+        draw(g, n);
+    sweep(g);
+    return left(g);
+}
+
+int generate_all(const struct model *m, struct request *requests, size_t n, size_t slots,
+                 void (*progress)(void *user, size_t done), void *user, struct err *err)
+{
+    struct generator_limits limits = {.slots = slots};
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t positions = requests[i].n_prompt + requests[i].max_new_tokens;
+        limits.positions = positions > limits.positions ? positions : limits.positions;
+        total += requests[i].n_samples;
+    }
+    limits.slots = total < slots ? total : slots;
+    if (total == 0)
+        return 0;
+    struct generator g;
+    if (generator_init(&g, m, &limits, err))
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = generator_submit(&g, &requests[i], err);
+        if (rc)
+            err_prefix(err, "prompt %zu", i + 1);
+    }
+    long more = rc ? -1 : 1;
+    while (more > 0) {
+        more = generator_step(&g, err);
+        if (progress && more >= 0)
+            progress(user, total - (size_t)more);
+    }
+    generator_release(&g);
+    return more < 0 ? -1 : 0;
+}

@@ -1,0 +1,38 @@
+/* What a method trains: a net over a base, its gradients, its working memory. */
+#ifndef HONE_TRAIN_LEARNER_H
+#define HONE_TRAIN_LEARNER_H
+
+#include "model/forest.h"
+#include "train/optimizer.h"
+
+struct learner {
+    struct net net;
+    struct gradients grads;
+    struct workspace *workspace;
+    struct forest forest;
+    /* of the forest's targets, after learner_logprobs */
+    float *logp, *dlogp;
+    struct logprob_row *info;
+    size_t capacity;
+};
+
+/* What of the net is trained: the model (which is trainable then), its adapter, its head.  The parts are added to the
+ * optimiser under `prefix` + "model", "adapter", "head".  The learner stays where it is: the optimiser points into it. */
+int learner_init(struct learner *l, const struct net *net, bool train_model, bool train_head, struct optimizer *o,
+                 const char *const names[3], double head_lr_ratio, struct err *err);
+void learner_release(struct learner *l);
+void learner_clear_gradients(struct learner *l);
+
+/* Build the forest of some rows and run the trunk. */
+int learner_forward(struct learner *l, const struct examples *e, const size_t *rows, size_t n, struct err *err);
+
+/* Log-probs of the forest's targets into l->logp and l->info; dlogp is cleared. */
+int learner_logprobs(struct learner *l, float temperature, bool grad, struct err *err);
+
+/* A workspace that keeps nothing for a backward, for reference and scoring passes. */
+int learner_init_forward(struct learner *l, const struct net *net, struct err *err);
+
+/* The name, in a fresh string, of the first tensor of the net that holds a number that is not finite; NULL: all are. */
+char *net_not_finite(const struct net *net);
+
+#endif

@@ -1,0 +1,32 @@
+/* The optimiser's state over the parts that are trained: adapters, heads, whole models. */
+#ifndef HONE_TRAIN_OPTIMIZER_H
+#define HONE_TRAIN_OPTIMIZER_H
+
+#include "model/params.h"
+#include "optim/adamw.h"
+
+struct part {
+    const char *name; /* "adapter", "head", "model", "critic.adapter", .. : names of tensors in a checkpoint */
+    const struct params *params;
+    const float *grads;
+    float *m, *v;
+    double lr_ratio; /* of the common rate */
+};
+
+struct optimizer {
+    struct adamw adamw;
+    double weight_decay, max_grad_norm;
+    uint64_t t; /* steps taken */
+    struct part parts[8];
+    size_t n;
+};
+
+int optimizer_add(struct optimizer *o, const char *name, const struct params *p, const float *grads, double lr_ratio,
+                  struct err *err);
+void optimizer_release(struct optimizer *o);
+
+/* One step.  grad_norm: out, of all parts together, before clipping.  -1, with everything left as it was, if a
+ * gradient is not finite: the sentence names the tensor (law 9). */
+int optimizer_step(struct optimizer *o, double lr, double *grad_norm, struct err *err);
+
+#endif

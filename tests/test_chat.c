@@ -1,0 +1,438 @@
+/* Chat templates: what Jinja renders, where the answers are, and that a prompt is a prefix of
+ * prompt and completion. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/chat.h"
+#include "support/support.h"
+#include "util/file.h"
+#include "util/mem.h"
+
+#define BODY                                                                                       \
+    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+#define PROMPT "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+#define PLAIN "{% for message in messages %}" BODY "{% endfor %}" PROMPT
+#define FIRST_IS_NO_SYSTEM "{% if loop.first and messages[0]['role'] != 'system' %}"
+#define WITH_SYSTEM                                                                                \
+    "{% for message in messages %}" FIRST_IS_NO_SYSTEM                                             \
+    "{{ '<|im_start|>system\\nYou\\'re \"kind\"<|im_end|>\\n' }}{% endif %}" BODY                  \
+    "{% endfor %}" PROMPT
+
+static struct chat_template *template_of(const char *text)
+{
+    struct err err;
+    struct chat_template *t = chat_template_new(text, strlen(text), &err);
+    if (!t)
+        fail_msg("%s", err.text);
+    return t;
+}
+
+static void expect_text(const struct chat_template *t, const struct message *m, size_t n,
+                        bool prompt, const char *want)
+{
+    struct err err;
+    struct buf text;
+    buf_init(&text, 10000);
+    if (chat_render(t, m, n, prompt, NULL, &text, &err))
+        fail_msg("%s", err.text);
+    assert_string_equal(text.data, want);
+    buf_release(&text);
+}
+
+static const struct message talk[] = {{"user", "Hi\n"},
+                                      {"assistant", "\n Hello."},
+                                      {"tool", "{}"},
+                                      {"user", ""},
+                                      {"assistant", "Bye"}};
+
+#define TALK                                                                                       \
+    "<|im_start|>user\nHi\n<|im_end|>\n<|im_start|>assistant\n\n "                                 \
+    "Hello.<|im_end|>\n<|im_start|>tool\n{}<|im_end|>\n"                                           \
+    "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\nBye<|im_end|>\n"
+#define SYSTEM "<|im_start|>system\nYou're \"kind\"<|im_end|>\n"
+
+static void test_render(void **state)
+{
+    (void)state;
+    struct chat_template *plain = template_of(PLAIN), *kind = template_of(WITH_SYSTEM);
+    const struct message own[] = {{"system", "Be terse."}, {"user", "2+2?"}};
+    assert_null(chat_default_system(plain));
+    assert_string_equal(chat_default_system(kind), "You're \"kind\"");
+    assert_string_equal(chat_turn_end(kind), "<|im_end|>");
+
+    expect_text(plain, talk, 5, false, TALK);
+    expect_text(plain, talk, 5, true, TALK "<|im_start|>assistant\n");
+    expect_text(kind, talk, 5, false, SYSTEM TALK);
+    expect_text(kind, own, 2, true,
+                "<|im_start|>system\nBe "
+                "terse.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n");
+    /* No message, no default: it stands in the loop. */
+    expect_text(kind, NULL, 0, false, "");
+    expect_text(kind, NULL, 0, true, "<|im_start|>assistant\n");
+    chat_template_free(plain);
+    chat_template_free(kind);
+}
+
+/* Other ways to write ChatML. */
+static void test_spellings(void **state)
+{
+    (void)state;
+    static const char *const spellings[] = {
+        PLAIN "\n",
+        "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% "
+        "endif %}" PLAIN,
+        "{#- a\ncomment -#}\n{%- for message in messages -%}\n  {{- \"<|im_start|>\" ~ "
+        "message.role ~ \"\\n\" + "
+        "message.content + \"<|im_end|>\\n\" -}}\n{%- endfor -%}\r\n"
+        "{%- if add_generation_prompt -%} {{- '<|im_start|>assistant\n' -}} {%- endif -%}\n",
+        "  {% for message in messages %}\n<|im_start|>{{ message['role'] }}\r\n{{ "
+        "message['content'] }}<|im_end|>\n"
+        "    {% endfor %}\n  {% if add_generation_prompt %}\n<|im_start|>assistant\n\t{% endif %}",
+    };
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        struct chat_template *t = template_of(spellings[i]);
+        expect_text(t, talk, 5, true, TALK "<|im_start|>assistant\n");
+        chat_template_free(t);
+    }
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {
+        "hello",
+        "{{ messages }}",
+        "x" PLAIN,
+        PLAIN "x",
+        "{{ bos_token }}" PLAIN,
+        "{% for message in messages %}" BODY "{% endfor %}",
+        "{% for message in messages %}" BODY BODY "{% endfor %}" PROMPT,
+        "{% for message in messages %}" BODY " {% endfor %}" PROMPT,
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
+        "message['content'] | trim + "
+        "'<|im_end|>\\n'}}{% endfor %}" PROMPT,
+        "{% for message in messages %}" BODY FIRST_IS_NO_SYSTEM
+        "{{ '<|im_start|>system\\nx<|im_end|>\\n' }}{% endif %}{% endfor %}" PROMPT,
+        "{% for message in messages %}" FIRST_IS_NO_SYSTEM "{{ 'x' }}{% endif %}" BODY
+        "{% endfor %}" PROMPT,
+        "{% if tools %}{{ tools }}{% endif %}" PLAIN,
+        "{% for message in messages",
+        "{{ 'x",
+        "{{ 'x\\",
+        "{# ",
+        "{%",
+        "{{ message.",
+        "{{ 'a' 'b' }}",
+        "{{ 'a' + }}",
+        "{{ 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 "
+        "1 1 }}",
+        "{{ \001 }}",
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct err err = {{0}};
+        struct chat_template *t = chat_template_new(refused[i], strlen(refused[i]), &err);
+        if (t || !strstr(err.text, "ChatML") || !strstr(err.text, "is not supported"))
+            fail_msg("'%s': '%s'", refused[i], err.text);
+    }
+    struct err err;
+    assert_null(chat_template_new("{{ raise('no') }}\nand more", 26, &err));
+    assert_non_null(strstr(err.text, "starts '{{ raise('no') }} and more'"));
+    assert_null(chat_template_new("", 0, &err));
+    assert_non_null(strstr(err.text, "empty"));
+
+    struct chat_template *t = template_of(PLAIN);
+    struct buf text;
+    buf_init(&text, 60);
+    const struct message odd = {"critic", "no"},
+                         large = {"user", "0123456789012345678901234567890123456789"};
+    assert_int_equal(chat_render(t, &odd, 1, false, NULL, &text, &err), -1);
+    assert_non_null(strstr(err.text, "message 0 has the role 'critic'"));
+    assert_int_equal(chat_render(t, &large, 1, false, NULL, &text, &err), -1);
+    assert_non_null(strstr(err.text, "longer than 60 bytes"));
+    buf_release(&text);
+    chat_template_free(t);
+}
+
+static void test_spans(void **state)
+{
+    (void)state;
+    struct chat_template *t = template_of(WITH_SYSTEM);
+    struct chat_spans spans = {0};
+    struct buf text;
+    struct err err;
+    buf_init(&text, 10000);
+    buf_str(&text, "before"); /* what is there already stays */
+    assert_int_equal(chat_render(t, talk, 5, true, &spans, &text, &err), 0);
+    static const struct {
+        size_t message;
+        enum chat_span_kind kind;
+        const char *text;
+    } want[] = {
+        {CHAT_NO_MESSAGE, CHAT_CONTEXT, SYSTEM},
+        {0, CHAT_CONTEXT, "<|im_start|>user\nHi\n<|im_end|>\n"},
+        {1, CHAT_CONTEXT, "<|im_start|>assistant\n"},
+        {1, CHAT_ANSWER, "\n Hello.<|im_end|>\n"},
+        {2, CHAT_CONTEXT, "<|im_start|>tool\n{}<|im_end|>\n"},
+        {3, CHAT_CONTEXT, "<|im_start|>user\n<|im_end|>\n"},
+        {4, CHAT_CONTEXT, "<|im_start|>assistant\n"},
+        {4, CHAT_ANSWER, "Bye<|im_end|>\n"},
+        {CHAT_NO_MESSAGE, CHAT_CONTEXT, "<|im_start|>assistant\n"},
+    };
+    size_t n = sizeof want / sizeof *want, at = 6;
+    assert_int_equal(spans.n, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct chat_span *s = &spans.data[i];
+        assert_int_equal(s->message, want[i].message);
+        assert_int_equal(s->kind, want[i].kind);
+        assert_int_equal(s->start, at);
+        assert_int_equal(s->end - s->start, strlen(want[i].text));
+        assert_memory_equal(text.data + s->start, want[i].text, s->end - s->start);
+        at = s->end;
+    }
+    assert_int_equal(at, text.len);
+    chat_spans_release(&spans);
+    buf_release(&text);
+    chat_template_free(t);
+}
+
+/* A small tokenizer with the ids of bytes, but for "\n\n" and the markers, which are tokens. */
+static struct tokenizer *small_tokenizer(void)
+{
+    char spellings[260][4];
+    const char *tokens[260], *merges[] = {"\u010a \u010a"};
+    size_t lens[260];
+    int32_t types[260];
+    for (int i = 0, next = 256; i < 256; i++) {
+        int c = (i >= 0x21 && i <= 0x7e) || (i >= 0xa1 && i <= 0xac) || i >= 0xae ? i : next++;
+        lens[i] = (size_t)snprintf(spellings[i], 4, c < 128 ? "%c" : "%c%c",
+                                   c < 128 ? c : 0xc0 | c >> 6, 0x80 | (c & 63));
+        tokens[i] = spellings[i];
+        types[i] = 1;
+    }
+    static const char *const more[] = {"\u010a\u010a", "<|im_start|>", "<|im_end|>"};
+    for (int i = 0; i < 3; i++) {
+        tokens[256 + i] = more[i];
+        lens[256 + i] = strlen(more[i]);
+        types[256 + i] = i ? 3 : 1;
+    }
+    struct tokenizer_parts parts = {.model = "gpt2",
+                                    .pre = "gpt-2",
+                                    .tokens = tokens,
+                                    .token_lens = lens,
+                                    .types = types,
+                                    .n_tokens = 259,
+                                    .merges = merges,
+                                    .n_merges = 1,
+                                    .bos = -1,
+                                    .eos = 258};
+    struct err err;
+    struct tokenizer *t = tokenizer_from_parts(&parts, &err);
+    if (!t)
+        fail_msg("%s", err.text);
+    return t;
+}
+
+struct encoded {
+    struct ids ids;
+    struct buf mask;
+};
+
+static struct encoded encode(const struct chat_template *t, const struct tokenizer *tokenizer,
+                             const struct message *m, size_t n, bool prompt, size_t first_trained)
+{
+    struct encoded e = {0};
+    struct err err;
+    buf_init(&e.mask, 100000);
+    if (chat_encode(t, tokenizer, m, n, prompt, first_trained, &e.ids, &e.mask, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(e.ids.n, e.mask.len);
+    return e;
+}
+
+static void encoded_release(struct encoded *e)
+{
+    ids_release(&e->ids);
+    buf_release(&e->mask);
+}
+
+/* The text of the tokens that the mask picks. */
+static void expect_trained(const struct encoded *e, const struct tokenizer *tokenizer,
+                           const char *want)
+{
+    struct buf text;
+    buf_init(&text, 100000);
+    for (size_t i = 0; i < e->ids.n; i++)
+        if (e->mask.data[i])
+            tokenizer_decode(tokenizer, &text, &e->ids.data[i], 1, false);
+    assert_string_equal(text.data, want);
+    buf_release(&text);
+}
+
+static void expect_prefix(const struct encoded *prefix, const struct encoded *whole)
+{
+    assert_true(prefix->ids.n < whole->ids.n);
+    assert_memory_equal(prefix->ids.data, whole->ids.data,
+                        prefix->ids.n * sizeof *prefix->ids.data);
+}
+
+static void test_encode(void **state)
+{
+    (void)state;
+    struct chat_template *t = template_of(WITH_SYSTEM);
+    struct tokenizer *tokenizer = small_tokenizer();
+    struct encoded whole = encode(t, tokenizer, talk, 5, false, 0),
+                   last = encode(t, tokenizer, talk, 5, false, 2),
+                   none = encode(t, tokenizer, talk, 5, false, 5);
+    expect_trained(&whole, tokenizer, "\n Hello.<|im_end|>\nBye<|im_end|>\n");
+    expect_trained(&last, tokenizer, "Bye<|im_end|>\n");
+    expect_trained(&none, tokenizer, "");
+    assert_int_equal(whole.ids.n, last.ids.n);
+
+    struct buf text;
+    buf_init(&text, 10000);
+    tokenizer_decode(tokenizer, &text, whole.ids.data, whole.ids.n, false);
+    assert_string_equal(text.data, SYSTEM TALK);
+    buf_release(&text);
+
+    /* The answer begins with the line break that would merge with the prompt's last one. */
+    struct encoded prompt = encode(t, tokenizer, talk, 1, true, 0),
+                   answer = encode(t, tokenizer, talk, 2, false, 0),
+                   later = encode(t, tokenizer, talk, 4, true, 0);
+    expect_prefix(&prompt, &answer);
+    expect_prefix(&answer, &whole);
+    expect_prefix(&later, &whole);
+    expect_trained(&prompt, tokenizer, "");
+
+    /* More is appended; an odd role leaves an error. */
+    struct err err;
+    size_t n = prompt.ids.n;
+    assert_int_equal(chat_encode(t, tokenizer, talk, 1, true, 0, &prompt.ids, NULL, &err), 0);
+    assert_int_equal(prompt.ids.n, 2 * n);
+    const struct message odd = {"narrator", ""};
+    assert_int_equal(chat_encode(t, tokenizer, &odd, 1, true, 0, &prompt.ids, NULL, &err), -1);
+
+    encoded_release(&whole);
+    encoded_release(&last);
+    encoded_release(&none);
+    encoded_release(&prompt);
+    encoded_release(&answer);
+    encoded_release(&later);
+    tokenizer_free(tokenizer);
+    chat_template_free(t);
+}
+
+static void put(const char *folder, const char *name, const char *text)
+{
+    struct err err;
+    char *path = path_join(folder, name);
+    if (file_write(path, text, strlen(text), &err))
+        fail_msg("%s", err.text);
+    free(path);
+}
+
+static void expect_default_system(const char *folder, const char *want)
+{
+    struct err err;
+    struct chat_template *t = chat_template_open(folder, &err);
+    if (!t)
+        fail_msg("%s", err.text);
+    if (want)
+        assert_string_equal(chat_default_system(t), want);
+    else
+        assert_null(chat_default_system(t));
+    chat_template_free(t);
+}
+
+static void put_config(const char *folder, json_t *config)
+{
+    char *text = json_dumps(config, 0);
+    put(folder, "tokenizer_config.json", text);
+    free(text);
+    json_decref(config);
+}
+
+static void test_folder(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/hone-chat-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    struct err err;
+    assert_null(chat_template_open(folder, &err));
+    assert_non_null(strstr(err.text, "no chat template"));
+    put(folder, "tokenizer_config.json", "{\"model_max_length\": 1000000000000000019884624838656}");
+    assert_null(chat_template_open(folder, &err));
+    assert_non_null(strstr(err.text, "no chat_template"));
+    put_config(folder, json_pack("{s:s}", "chat_template", WITH_SYSTEM));
+    expect_default_system(folder, "You're \"kind\"");
+    put_config(folder, json_pack("{s:[{s:s,s:s},{s:s,s:s}]}", "chat_template", "name", "tool_use",
+                                 "template", "{{ x }}", "name", "default", "template", PLAIN));
+    expect_default_system(folder, NULL);
+    put(folder, "tokenizer_config.json", "{");
+    assert_null(chat_template_open(folder, &err));
+    assert_non_null(strstr(err.text, "line 1"));
+    put(folder, "chat_template.jinja", WITH_SYSTEM);
+    expect_default_system(folder, "You're \"kind\"");
+    put(folder, "chat_template.jinja", "{{ other }}");
+    assert_null(chat_template_open(folder, &err));
+    assert_non_null(
+        strstr(err.text, "chat_template.jinja': the chat template that starts '{{ other }}'"));
+    assert_int_equal(dir_remove(folder, &err), 0);
+}
+
+/* The prompts of the real model's golden continuations. */
+static void test_smollm2(void **state)
+{
+    (void)state;
+    const char *shared = shared_folder();
+    if (!shared) {
+        print_message("the shared folder is not there: SmolLM2's prompts are skipped\n");
+        skip();
+    }
+    char *folder = path_join(shared, "golden/trl/model"),
+         *path = path_join(shared, "golden/smollm2-135m/greedy.json");
+    struct err err;
+    struct tokenizer *tokenizer = tokenizer_open(folder, &err);
+    struct chat_template *t = chat_template_open(folder, &err);
+    if (!tokenizer || !t)
+        fail_msg("%s", err.text);
+    assert_string_equal(chat_default_system(t),
+                        "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+    json_t *o = golden_json(path), *row;
+    size_t i;
+    assert_true(json_array_size(json_object_get(o, "results")) > 0);
+    json_array_foreach(json_object_get(o, "results"), i, row)
+    {
+        const char *prompt = json_string_value(json_object_get(row, "prompt"));
+        struct message m[2] = {{"user", (char *)prompt}, {"assistant", "Well.\n"}};
+        struct encoded e = encode(t, tokenizer, m, 1, true, 0),
+                       both = encode(t, tokenizer, m, 2, false, 0);
+        int32_t *want;
+        size_t n = json_ids(json_object_get(row, "prompt_ids"), &want);
+        assert_int_equal(e.ids.n, n);
+        assert_memory_equal(e.ids.data, want, n * sizeof *want);
+        expect_prefix(&e, &both);
+        expect_trained(&both, tokenizer, "Well.\n<|im_end|>\n");
+        encoded_release(&e);
+        encoded_release(&both);
+        free(want);
+    }
+    json_decref(o);
+    chat_template_free(t);
+    tokenizer_free(tokenizer);
+    free(path);
+    free(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_render),  cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_encode),  cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_smollm2),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

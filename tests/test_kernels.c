@@ -1,0 +1,363 @@
+/* The kernels: the same bits in each instruction set, sums in the order that kernel.h lays down,
+ * exp against libm, and panels of weights against their rows. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/weight.h"
+#include "ref/check.h"
+#include "util/rng.h"
+
+#define UNTOUCHED 12345.675f
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+/* ---- products and sums, as kernel.h defines them ---- */
+
+static void gemm_case(size_t rows, size_t cols, size_t depth, bool accumulate, bool turned,
+                      size_t panel_ld)
+{
+    checking("gemm, %zu rows, %zu columns, depth %zu, accumulate %d, turned %d", rows, cols, depth,
+             accumulate, turned);
+    size_t y_ld = cols + 3, x_row = turned ? 1 : depth + 1, x_col = turned ? rows + 1 : 1;
+    float *x = random_floats((rows + 1) * (depth + 1), 1, 1.115),
+          *panel = random_floats(depth * panel_ld, 2, 0.815);
+    float *y = random_floats(rows * y_ld, 3, 1.315), *want = random_floats(rows * y_ld, 3, 1.315);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++) {
+            float sum = accumulate ? want[r * y_ld + c] : 0;
+            for (size_t k = 0; k < depth; k++)
+                sum = fmaf(x[r * x_row + k * x_col], panel[k * panel_ld + c], sum);
+            want[r * y_ld + c] = sum;
+        }
+    kernel()->gemm(y, y_ld, x, x_row, x_col, panel, panel_ld, depth, rows, cols, accumulate);
+    expect_same("y", y, want, rows * y_ld);
+}
+
+static void check_gemm(void)
+{
+    static const size_t columns[] = {1, 3, 4, 5, 8, 9, 15, 16, 17, 24, 25, 31, 32},
+                        depths[] = {1, 17, 64};
+    for (size_t rows = 1; rows <= 25; rows += rows < 13 ? 1 : 6)
+        for (const size_t *cols = columns; cols < columns + LENGTH(columns); cols++)
+            for (const size_t *depth = depths; depth < depths + LENGTH(depths); depth++)
+                for (int how = 0; how < 4; how++)
+                    gemm_case(rows, *cols, *depth, how & 1, how & 2, how == 1 ? 2 * PANEL : PANEL);
+}
+
+static const size_t sizes[] = {1, 2, 15, 16, 17, 31, 33, 48, 100, 257};
+
+static float lanes_sum(float lane[16])
+{
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            lane[i] += lane[i + half];
+    return lane[0];
+}
+
+static void check_sums(void)
+{
+    for (const size_t *n = sizes; n < sizes + LENGTH(sizes); n++) {
+        checking("sums of %zu", *n);
+        float *a = random_floats(*n, 1, 1.115), *b = random_floats(*n, 2, 1.315),
+              *c = random_floats(*n, 3, 0.815);
+        float *e = constant_floats(*n, NAN), dot[16] = {0}, dot3[16] = {0}, exps[16] = {0},
+              max = a[0];
+        float sum = kernel()->exp_sum(e, a, 1.5f, *n);
+        for (size_t i = 0; i < *n; i++) {
+            dot[i % 16] = fmaf(a[i], b[i], dot[i % 16]);
+            dot3[i % 16] = fmaf(a[i], b[i] * c[i], dot3[i % 16]);
+            exps[i % 16] += e[i];
+            max = fmaxf(max, a[i]);
+        }
+        float got[4] = {kernel()->dot(a, b, *n), kernel()->dot3(a, b, c, *n), sum,
+                        kernel()->max(a, *n)};
+        float want[4] = {lanes_sum(dot), lanes_sum(dot3), lanes_sum(exps), max};
+        expect_same("dot, dot3, exp_sum, max", got, want, 4);
+    }
+}
+
+/* ---- the other kernels: the plain one is the twin ---- */
+
+/* Each runs one kernel on inputs x[0..3] (n), and leaves results in y and z (n). */
+struct operation {
+    const char *name;
+    void (*run)(const struct kernel *k, float *y, float *z, float *const x[4], size_t n);
+};
+
+#define RUN(name)                                                                                  \
+    static void run_##name(const struct kernel *k, float *y, float *z, float *const x[4], size_t n)
+
+RUN(exp_sum)
+{
+    z[0] = k->exp_sum(y, x[3], 1.25f, n);
+}
+RUN(exp_sum_in_place)
+{
+    memcpy(y, x[3], n * sizeof *y);
+    z[0] = k->exp_sum(y, y, -0.75f, n);
+}
+RUN(exp_scale)
+{
+    memcpy(y, x[3], n * sizeof *y);
+    k->exp_scale(y, y, 1.25f, 0.315f, n);
+    k->exp_scale(z, x[3], 1.25f, -0.315f, n);
+}
+RUN(axpy)
+{
+    memcpy(y, x[0], n * sizeof *y);
+    k->axpy(y, 0.715f, x[1], n);
+    (void)z;
+}
+RUN(scale)
+{
+    memcpy(y, x[0], n * sizeof *y);
+    k->scale(y, 0.715f, n);
+    (void)z;
+}
+RUN(add)
+{
+    memcpy(y, x[0], n * sizeof *y);
+    k->add(y, x[1], n);
+    (void)z;
+}
+RUN(norm_scale)
+{
+    k->norm_scale(y, x[0], 0.715f, x[1], n);
+    (void)z;
+}
+RUN(norm_backward)
+{
+    memcpy(y, x[0], n * sizeof *y);
+    memcpy(z, x[1], n * sizeof *z);
+    k->norm_backward(y, x[1], x[2], x[3], 0.715f, 0.315f, n);
+    k->norm_backward_weight(z, x[0], x[2], 0.715f, n);
+}
+RUN(swiglu)
+{
+    k->swiglu(y, x[3], x[0], n);
+    (void)z;
+}
+RUN(swiglu_backward)
+{
+    memcpy(z, x[0], n * sizeof *z);
+    k->swiglu_backward(y, z, z, x[3], x[1], n);
+}
+RUN(rope)
+{
+    memcpy(y, x[0], n * sizeof *y);
+    memcpy(z, x[0], n * sizeof *z);
+    k->rope(y, x[1], x[2], n / 2, false);
+    k->rope(z, x[1], x[2], n / 2, true);
+}
+RUN(softmax_backward)
+{
+    memcpy(y, x[0], n * sizeof *y);
+    k->softmax_backward(y, y, x[1], 0.315f, 0.715f, n);
+    k->softmax_backward(z, x[0], x[1], 0.315f, 0.715f, n);
+}
+RUN(adamw)
+{
+    const struct adamw_step step = {.lr = 0.0315f,
+                                    .beta1 = 0.915f,
+                                    .beta2 = 0.985f,
+                                    .eps = 1.5e-8f,
+                                    .weight_decay = 0.115f,
+                                    .correction1 = 0.235f,
+                                    .correction2_sqrt = 0.185f,
+                                    .grad_scale = 0.815f};
+    float *m = random_floats(n, 7, 0.5), *v = random_floats(n, 8, 0.5);
+    for (size_t i = 0; i < n; i++)
+        v[i] *= v[i];
+    memcpy(y, x[0], n * sizeof *y);
+    k->adamw(y, x[1], m, v, &step, n);
+    for (size_t i = 0; i < n; i++)
+        z[i] = m[i] + v[i];
+}
+
+static const struct operation operations[] = {
+    {"exp_sum", run_exp_sum},
+    {"exp_sum in place", run_exp_sum_in_place},
+    {"exp_scale", run_exp_scale},
+    {"axpy", run_axpy},
+    {"scale", run_scale},
+    {"add", run_add},
+    {"norm_scale", run_norm_scale},
+    {"norm_backward", run_norm_backward},
+    {"swiglu", run_swiglu},
+    {"swiglu_backward", run_swiglu_backward},
+    {"rope", run_rope},
+    {"softmax_backward", run_softmax_backward},
+    {"adamw", run_adamw},
+};
+
+static void check_operations(void)
+{
+    const struct kernel *all[4], *plain = all[kernel_list(all) - 1];
+    assert_string_equal(plain->name, "plain");
+    for (const struct operation *o = operations; o < operations + LENGTH(operations); o++)
+        for (const size_t *n = sizes; n < sizes + LENGTH(sizes); n++) {
+            checking("%s of %zu", o->name, *n);
+            float *x[4]; /* the last goes where exp is 0 or infinite, too */
+            for (uint32_t i = 0; i < 4; i++)
+                x[i] =
+                    random_floats(*n + 1, 1 + i, i == 3 ? 30.5 : 1.115) + 1; /* at odd addresses */
+            float *got = constant_floats(2 * *n + 4, UNTOUCHED),
+                  *want = constant_floats(2 * *n + 4, UNTOUCHED);
+            o->run(kernel(), got + 1, got + 3 + *n, x, *n);
+            o->run(plain, want + 1, want + 3 + *n, x, *n);
+            expect_same("results and what lies around them", got, want, 2 * *n + 4);
+        }
+}
+
+/* ---- exp ---- */
+
+static void check_exp(void)
+{
+    enum { POINTS = 100003 };
+    const double from = -87.3, to = 88.3;
+    checking("exp");
+    float *x = constant_floats(POINTS, 0), *y = constant_floats(POINTS, NAN);
+    for (size_t i = 0; i < POINTS; i++)
+        x[i] = (float)(from + (to - from) * ((double)i + 0.5) / POINTS);
+    kernel()->exp_scale(y, x, 0, 1, POINTS);
+    for (size_t i = 0; i < POINTS; i++) {
+        double want = exp((double)x[i]);
+        if (!(fabs((double)y[i] - want) < 2e-7 * want))
+            fail_msg("exp(%.9g) is %.9g instead of %.9g (%s)", (double)x[i], (double)y[i], want,
+                     kernel()->name);
+    }
+    const float edges[] = {0, -0.0f, -INFINITY, -88, -1e30f, 1e-30f, INFINITY, NAN};
+    enum { EDGES = LENGTH(edges) };
+    const float want[EDGES - 2] = {1, 1, 0, 0, 0, 1};
+    float whole[16 + EDGES], got[16 + EDGES];
+    for (size_t i = 0; i < 16 + EDGES; i++) /* in a whole vector and in a tail */
+        whole[i] = edges[i % EDGES];
+    kernel()->exp_scale(got, whole, 0, 1, 16 + EDGES);
+    for (size_t i = 0; i < 16 + EDGES; i += EDGES) {
+        expect_same("edges", got + i, want, EDGES - 2);
+        assert_true(got[i + EDGES - 2] > 3e38f);
+        assert_true(isnan(got[i + EDGES - 1]));
+    }
+    kernel()->exp_sum(got, &edges[EDGES - 1], 0, 1);
+    assert_true(isnan(got[0]));
+    const float large[] = {1e6f, -1e6f, 1e30f, -INFINITY}, ones[] = {1, 0, 1, 0};
+    for (size_t i = 0; i < 4; i++) {
+        kernel()->exp_sum(got, &large[i], large[i / 2 * 2], 1);
+        expect_same("exp of differences", got, &ones[i], 1);
+    }
+}
+
+/* ---- panels of weights ---- */
+
+static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved)
+{
+    checking("panels of %s, %zu out, %zu in, heads of %zu", dtype_table[type].name, out, in,
+             interleaved);
+    size_t bytes = dtype_row_bytes(type, in), block = dtype_table[type].bytes;
+    unsigned char *data = zeroed(out * bytes, 1);
+    for (size_t i = 0; i < out * bytes; i++)
+        data[i] = (unsigned char)rng_below(256, 5, RNG_TEST, (uint32_t)i, 0, 0, 0);
+    for (size_t i = 0; i < out * bytes; i += block) { /* finite numbers and scales */
+        size_t upper = type == DTYPE_Q6_K ? 209 : type == DTYPE_F32 ? 3 : 1;
+        data[i + upper] &= 0xbb;
+        if (type == DTYPE_Q4_1)
+            data[i + 3] &= 0xbb;
+    }
+    struct weight w = {.type = type,
+                       .out = out,
+                       .in = in,
+                       .data = data,
+                       .row_bytes = bytes,
+                       .interleaved = interleaved};
+    float *rows = constant_floats(out * in, NAN), *back = constant_floats(out * in, UNTOUCHED);
+    float *turned = constant_floats(out * in, UNTOUCHED);
+    for (size_t o = 0; o < out; o++)
+        weight_row(&w, o, rows + o * in);
+    for (int packed = 0; packed < 2; packed++) {
+        struct err err;
+        if (packed)
+            assert_int_equal(weight_pack(&w, &err), 0);
+        for (size_t j = 0; j < panels_of(out); j++) {
+            const float *panel = weight_tile_forward(&w, j);
+            for (size_t c = 0; c < PANEL; c++)
+                for (size_t i = 0; i < in; i++) {
+                    float v = panel[i * PANEL + c];
+                    if (j * PANEL + c < out)
+                        turned[(j * PANEL + c) * in + i] = v;
+                    else
+                        assert_true(v == 0);
+                }
+        }
+        expect_same(packed ? "packed" : "forward", turned, rows, out * in);
+    }
+    size_t first = out / 3, n = out - first; /* rows from the middle */
+    memcpy(back, rows, first * in * sizeof *back);
+    for (size_t j = 0; j < panels_of(in); j++) {
+        const float *panel = weight_tile_backward(&w, j, first, n);
+        for (size_t r = 0; r < n; r++)
+            for (size_t c = 0; c < PANEL; c++) {
+                if (j * PANEL + c < in)
+                    back[(first + r) * in + j * PANEL + c] = panel[r * PANEL + c];
+                else
+                    assert_true(panel[r * PANEL + c] == 0);
+            }
+    }
+    expect_same("backward", back, rows, out * in);
+    weight_unpack(&w);
+    if (interleaved) { /* the order of storage: (0, half, 1, half + 1, ..) */
+        struct weight stored = w;
+        stored.interleaved = 0;
+        float *row = constant_floats(in, NAN);
+        for (size_t o = 0; o < out; o++) {
+            size_t head = o / interleaved * interleaved, j = o % interleaved,
+                   half = interleaved / 2;
+            weight_row(&stored, o, row);
+            expect_same("interleaved", rows + (head + j / 2 + j % 2 * half) * in, row, in);
+        }
+    }
+}
+
+static void check_tiles(void)
+{
+    static const size_t outs[] = {1, 17, 33, 70}, counts[] = {1, 3, 9};
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        size_t block = dtype_table[type].block;
+        for (const size_t *out = outs; out < outs + LENGTH(outs); out++)
+            for (const size_t *n = counts; n < counts + LENGTH(counts); n++)
+                tile_case((enum dtype)type, *out,
+                          block == 1               ? *n * 31
+                          : block == 256 && *n > 3 ? 512
+                                                   : *n * block,
+                          0);
+        tile_case((enum dtype)type, 48, block == 1 ? 33 : 2 * block, 16);
+    }
+}
+
+#define TEST(what)                                                                                 \
+    static void test_##what(void **state)                                                          \
+    {                                                                                              \
+        (void)state;                                                                               \
+        in_each_isa(check_##what);                                                                 \
+    }
+TEST(gemm)
+TEST(sums)
+TEST(operations)
+TEST(exp)
+
+static void test_tiles(void **state)
+{
+    (void)state;
+    check_tiles(); /* no instruction set enters */
+    checking("nothing");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gemm),       cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_operations), cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_tiles),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,120 @@
+/* `hone ppo` from outside, on the tiny model: the first KL is exactly 0, and a run that is killed and resumed, or run with
+ * other threads and micro-batches, leaves the bytes of a straight run (laws 1 and 2). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/program.h"
+#include "util/file.h"
+#include "util/mem.h"
+
+#define MODEL "--model golden/models/llama --tokenizer tokenizer --lora-r 4 --quiet "
+#define PPO                                                                                        \
+    "$HONE ppo " MODEL "--reward rm --train-data pairs.jsonl --iterations 5 --save-steps 2 --per-device-train-batch-size 6 "  \
+    "--num-generations 2 --response-length 12 --num-ppo-epochs 2 --num-mini-batches 3 --learning-rate 1e-2 "                 \
+    "--kl-target 1 --kl-horizon 100 --output-dir "
+
+static int enter(void **state)
+{
+    static const char *const words[] = {"the lamp was lit", "before the rain", "a hall", "the window was open", "it began"};
+    if (sandbox_enter(state))
+        return -1;
+    write_tokenizer("tokenizer");
+    FILE *f = fopen("pairs.jsonl", "w");
+    for (int i = 0; i < 20; i++)
+        fprintf(f, "{\"prompt\": \"%s %s\", \"a\": \"%s\", \"b\": \"%s\", \"label\": \"%s\"}\n", words[i % 5], words[i / 5],
+                words[(i + 1) % 5], words[(i + 2) % 5], i % 3 ? "a" : "b");
+    fclose(f);
+    run_ok("$HONE reward " MODEL "--train-data pairs.jsonl --max-steps 3 --learning-rate 1e-2 --output-dir rm");
+    run_ok(PPO "straight");
+    return 0;
+}
+
+static void expect_same_as_straight(const char *dir)
+{
+    char *x = path_join("straight", "adapter"), *y = path_join(dir, "adapter");
+    expect_same_file("straight", dir, "metrics.jsonl");
+    expect_same_file(x, y, "adapter_model.safetensors");
+    free(x);
+    free(y);
+}
+
+static void drop(const char *dir)
+{
+    struct err err;
+    if (dir_remove(dir, &err))
+        fail_msg("%s", err.text);
+}
+
+static void test_first_iteration(void **state)
+{
+    (void)state;
+    char *text = text_read("straight/metrics.jsonl", NULL), *end = strchr(text, '\n');
+    json_t *first = json_loadb(text, (size_t)(end - text), 0, NULL), *second = json_loads(end + 1, JSON_DISABLE_EOF_CHECK, NULL);
+    static const char *const zero[] = {"objective/kl", "objective/kl_k2", "objective/kl_k3"};
+    for (size_t i = 0; i < 3; i++)
+        assert_true(json_number_value(json_object_get(first, zero[i])) == 0);
+    assert_true(json_number_value(json_object_get(second, "objective/kl_k2")) > 0); /* it did learn */
+    assert_true(json_number_value(json_object_get(second, "objective/kl_coef")) !=
+                json_number_value(json_object_get(first, "objective/kl_coef")));
+    json_decref(first);
+    json_decref(second);
+    free(text);
+}
+
+static void test_killed_and_resumed(void **state)
+{
+    (void)state;
+    for (size_t line = 1; line < 5; line++) {
+        drop("out");
+        run_and_kill_at_line(PPO "out", "out/metrics.jsonl", line);
+        run_ok(PPO "out --resume%s", line % 2 ? " --threads 2" : "");
+        expect_same_as_straight("out");
+    }
+}
+
+static void test_killed_at_calls(void **state)
+{
+    (void)state;
+    for (size_t n = 9; n < 60; n += 17) {
+        drop("out");
+        if (run_and_kill_at_call(PPO "out", n) < 0)
+            skip();
+        run_ok(PPO "out --resume");
+        expect_same_as_straight("out");
+    }
+}
+
+static void test_arrangements(void **state)
+{
+    static const char *const flags[] = {"--threads 2", "--micro-batch-tokens 16", "--slots 3", "--slots 1 --micro-batch-tokens 64"};
+    (void)state;
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        run_ok(PPO "out --overwrite %s", flags[i]);
+        expect_same_as_straight("out");
+    }
+}
+
+static void test_variants(void **state)
+{
+    (void)state;
+    run_ok(PPO "out --overwrite --share-value-trunk --iterations 2 --whiten-rewards");
+    run_ok(PPO "out --overwrite --full --learning-rate 1e-4 --iterations 2");
+    run_ok(PPO "out --overwrite --reward rm --iterations 2 --temperature 0.7");
+    run_ok(PPO "out --overwrite --stop-kl 1e-9");
+    char *text = text_read("out/metrics.jsonl", NULL);
+    size_t lines = 0;
+    for (char *at = text; (at = strchr(at, '\n')); at++)
+        lines++;
+    assert_true(lines < 5); /* it stopped */
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_iteration), cmocka_unit_test(test_killed_and_resumed), cmocka_unit_test(test_killed_at_calls),
+        cmocka_unit_test(test_arrangements),    cmocka_unit_test(test_variants),
+    };
+    return cmocka_run_group_tests(tests, enter, sandbox_leave);
+}
