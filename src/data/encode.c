@@ -113,7 +113,7 @@ static int encode_completion(struct sequence *out, const struct sequence *prompt
     struct sequence whole = {0};
     if (encode_chat(&whole, o, &row->prompt, c, alone && !o->assistant_only, err))
         return -1;
-    if (whole.n < prompt->n || memcmp(whole.ids, prompt->ids, prompt->n * sizeof *whole.ids)) {
+    if (whole.n < prompt->n || (prompt->n && memcmp(whole.ids, prompt->ids, prompt->n * sizeof *whole.ids))) {
         sequence_release(&whole);
         return err_set(err, "the prompt's tokens are not the beginning of the tokens of prompt and completion: the chat "
                             "template renders them differently");
