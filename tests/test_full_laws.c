@@ -476,7 +476,7 @@ static void expect_log_2(struct adapter *adapter, size_t reference_tokens, size_
     struct method method = dpo_method(&dpo);
     ok(method.begin(method.self, &e, rows, 2, true, &err), &err);
     for (size_t at = 0; at < 2;) {
-        size_t n = loop_micro(&step, &e, rows, 2, at);
+        size_t n = loop_micro(&step, &e, rows, 2, at, 0);
         ok(method.micro(method.self, &e, rows + at, n, true, &err), &err);
         at += n;
     }

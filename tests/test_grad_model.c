@@ -1,6 +1,6 @@
 /* A whole tiny model: its double twin against finite differences, the float net against the
  * twin, and the laws that hold bit for bit (docs/architecture.md): a sequence alone, in a batch,
- * with a shared prompt and token by token; micro-batches; threads; instruction sets; a fresh
+ * with a shared prompt, after a stem and token by token; micro-batches; threads; instruction sets; a fresh
  * adapter. */
 #include <math.h>
 #include <omp.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "checkpoint/safetensors_out.h"
-#include "model/net.h"
+#include "model/stem.h"
 #include "ref/check.h"
 #include "ref/ref.h"
 #include "util/file.h"
@@ -635,6 +635,93 @@ static void check_shared_prompt_gradient(void)
     }
 }
 
+/* ---- a stem ---- */
+
+/* The runs first .. last of a tree whose run 0 is the stem, as a batch that goes on from it. */
+static struct sample after_stem(struct stem *stem, const struct batch *tree, size_t first, size_t last)
+{
+    struct sample s = {0};
+    batch_set_stem(&s.b, stem);
+    for (size_t i = first; i <= last; i++) {
+        const struct run *r = &tree->runs[i];
+        int32_t parent = r->parent == 0 ? -1 : r->parent - (int32_t)first;
+        batch_add(&s.b, tree->tokens + r->row, r->n, parent);
+    }
+    find_targets(&s);
+    return s;
+}
+
+/* Gradients of some stretches of the tree's runs, one micro-batch each, after a stem that is planted once; log-probs and
+ * scores, too. */
+static struct blocks train_after_stem(const struct tiny *t, const struct batch *tree, const size_t (*cut)[2], size_t n,
+                                      const float *dlogp, const float *dscores, float *logp, float *scores)
+{
+    struct workspace *w = workspace(t, true);
+    struct gradients g;
+    struct stem stem = {0};
+    struct err err;
+    gradients(&g, t);
+    must(stem_plant(&stem, &t->net, tree->tokens, tree->runs[0].n, true, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        struct sample s = after_stem(&stem, tree, cut[i][0], cut[i][1]);
+        forward(w, t, &s, logp, scores, true);
+        net_backward(&g, w, &t->net, &s.b, dlogp, dscores, s.score_rows, s.n_scores);
+        logp += s.n_targets;
+        dlogp += s.n_targets;
+        scores += s.n_scores;
+        dscores += s.n_scores;
+        batch_release(&s.b);
+    }
+    stem_backward(&g, &stem, &t->net);
+    gradients_finish(&g, &t->net);
+    struct blocks b = blocks_of(&g, t);
+    stem_release(&stem);
+    gradients_release(&g);
+    workspace_free(w);
+    return b;
+}
+
+/* What all trees begin with may be computed once: the log-probs keep their bits (law 1), the gradient is the one of the
+ * whole tree (law 3), and neither micro-batches nor threads change it (law 2). */
+static void check_stem(void)
+{
+    static const struct forest trees[] = {{{70, 9, 5, 60, 17, 30, 3}, {-1, 0, 1, 1, 0, 4, 0}},
+                                          {{64, 1, 5, 60, 64, 30, 3}, {-1, 0, 1, 1, 0, 4, 0}},
+                                          {{5, 2, 5, 60, 59, 30, 3}, {-1, 0, 1, 1, 0, 4, 0}}};
+    static const size_t whole[][2] = {{1, 6}}, cut[][2] = {{1, 3}, {4, 5}, {6, 6}};
+    for (size_t i = 0; i < SHAPES * 3; i++) {
+        struct tiny t;
+        checking("a stem of %zu tokens, %s", trees[i / SHAPES].n[0], shapes[i % SHAPES].name);
+        tiny_make(&t, &shapes[i % SHAPES]);
+        struct sample s = plant(&trees[i / SHAPES], t.shape->vocab);
+        size_t in_stem = 0, n_stem = s.b.runs[0].n;
+        while (s.targets[in_stem].row < n_stem)
+            in_stem++;
+        size_t n = s.n_targets - in_stem;
+        float *dlogp = random_floats(s.n_targets, 1, 1.315), *dscores = random_floats(s.n_scores, 2, 1.115);
+        memset(dlogp, 0, in_stem * sizeof *dlogp); /* nothing is predicted from a stem's rows */
+        float *logp = constant_floats(s.n_targets, NAN), *scores = constant_floats(s.n_scores, NAN);
+        float *logp2 = constant_floats(n, NAN), *scores2 = constant_floats(s.n_scores, NAN);
+        struct workspace *w = workspace(&t, true);
+        forward(w, &t, &s, logp, scores, true);
+        workspace_free(w);
+        struct blocks all = train(&t, &s, 1, dlogp, dscores);
+        int threads = omp_get_max_threads();
+        omp_set_num_threads(1);
+        struct blocks one = train_after_stem(&t, &s.b, whole, 1, dlogp + in_stem, dscores, logp2, scores2);
+        expect_same("log-probs after a stem", logp2, logp + in_stem, n);
+        expect_same("scores after a stem", scores2, scores, s.n_scores);
+        expect_close("gradients", one.data, as_doubles(all.data, all.n), one.n, 0);
+        omp_set_num_threads(2);
+        struct blocks three = train_after_stem(&t, &s.b, cut, 3, dlogp + in_stem, dscores, logp2, scores2);
+        omp_set_num_threads(threads);
+        expect_same("log-probs in micro-batches", logp2, logp + in_stem, n);
+        expect_same("gradients in micro-batches", three.data, one.data, one.n);
+        batch_release(&s.b);
+        tiny_release(&t);
+    }
+}
+
 /* An adapter whose B is 0 leaves every bit of the base as it was. */
 static void check_fresh_adapter(void)
 {
@@ -673,6 +760,7 @@ TEST(against_twin)
 TEST(same_in_any_batch)
 TEST(same_gradient)
 TEST(shared_prompt_gradient)
+TEST(stem)
 TEST(fresh_adapter)
 
 static int drop_first_isa(void **state)
@@ -691,6 +779,7 @@ int main(void)
         cmocka_unit_test(test_same_in_any_batch),
         cmocka_unit_test_teardown(test_same_gradient, drop_first_isa),
         cmocka_unit_test(test_shared_prompt_gradient),
+        cmocka_unit_test(test_stem),
         cmocka_unit_test(test_fresh_adapter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -451,7 +451,7 @@ static void attention_case(const struct forest *f, size_t heads, size_t kv_heads
     expect_close("out", out, out2, n, 0);
     attention_forward(without, NULL, q, layer, &s, b.runs, b.n_runs);
     expect_same("out without stats", without, out, n);
-    attention_backward(dq, dk, dv, dout, out, stats, q, layer, &s, b.runs, b.n_runs);
+    attention_backward(dq, dk, dv, &(struct kv_gradients){0}, dout, out, stats, q, layer, &s, b.runs, b.n_runs);
     ref_attention_backward(dq2, dk2, dv2, dout2, q2, k2, v2, before, rows, &s2);
     double floor =
         rows == 1 ? 1 : 0; /* alone, its probability is 1 whatever q and k are: dq and dk are 0 */

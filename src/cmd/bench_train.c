@@ -40,7 +40,7 @@ static int train(struct job *j, struct err *err)
     if (j->method.begin(self, &j->examples, j->order, n, true, err))
         return -1;
     for (size_t at = 0; at < n;) {
-        size_t count = loop_micro(&j->loop, &j->examples, j->order, n, at);
+        size_t count = loop_micro(&j->loop, &j->examples, j->order, n, at, 0);
         if (j->method.micro(self, &j->examples, j->order + at, count, true, err))
             return -1;
         at += count;

@@ -184,8 +184,10 @@ int answers_kl(double *const *kl, const struct answers *const *list, size_t n_li
     for (size_t p = 0; p < n_list; p++)
         memset(kl[p], 0, list[p]->n * sizeof *kl[p]);
     int rc = learner_init_forward(&pass, reference, err);
+    if (rc == 0)
+        rc = learner_stem(&pass, &j.x.examples, rows, n, false, err);
     for (size_t at = 0; rc == 0 && at < n;) {
-        size_t count = loop_micro(&o, &j.x.examples, rows, n, at);
+        size_t count = loop_micro(&o, &j.x.examples, rows, n, at, pass.stem.n);
         rc = learner_forward(&pass, &j.x.examples, rows + at, count, err);
         if (rc == 0)
             rc = learner_logprobs(&pass, temperature, false, err);

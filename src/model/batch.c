@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stem.h"
 #include "util/mem.h"
 
 void batch_clear(struct batch *b)
@@ -10,6 +11,7 @@ void batch_clear(struct batch *b)
     for (size_t i = 0; i < b->n_runs; i++)
         free(b->runs[i].tiles);
     b->n_rows = b->n_runs = b->n_adapters = b->n_tiles = 0;
+    b->stem = NULL;
 }
 
 void batch_release(struct batch *b)
@@ -45,17 +47,26 @@ static struct run *add_run(struct batch *b, size_t n, size_t pos, size_t n_tiles
     return r;
 }
 
+/* The stem's tiles come first in the batch's numbering: its run is in its own batch what it would be in this one. */
+void batch_set_stem(struct batch *b, struct stem *stem)
+{
+    ENSURE(b->n_runs == 0);
+    b->stem = stem;
+    b->n_tiles = stem ? stem->batch.n_tiles : 0;
+}
+
 int32_t batch_add(struct batch *b, const int32_t *tokens, size_t n, int32_t parent)
 {
     ENSURE(n > 0 && parent < (int32_t)b->n_runs);
     for (size_t i = b->n_runs; parent >= 0 && i-- > (size_t)parent + 1;)
         ENSURE(b->runs[i].parent >= 0); /* a tree's runs stand together */
-    size_t pos = parent < 0 ? 0 : b->runs[parent].pos + b->runs[parent].n;
+    const struct run *past = parent >= 0 ? &b->runs[parent] : b->stem ? &b->stem->batch.runs[0] : NULL;
+    size_t pos = past ? past->pos + past->n : 0;
+    const int32_t *before = past ? past->tiles : NULL;
     size_t tiles = (pos + n + KV_TILE - 1) / KV_TILE, whole = pos / KV_TILE;
     struct run *r = add_run(b, n, pos, tiles);
     r->parent = parent;
-    if (parent >= 0) {
-        const int32_t *before = b->runs[parent].tiles;
+    if (past) {
         memcpy(r->tiles, before, whole * sizeof *before); /* full tiles of the past are shared */
         if (pos % KV_TILE)
             r->copy_from = before[whole];

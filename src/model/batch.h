@@ -23,14 +23,19 @@ struct batch {
     struct adapter_rows *adapters;
     size_t n_adapters, adapters_capacity;
     size_t n_tiles; /* numbered 0 .. n_tiles - 1 by batch_add */
+    struct stem *stem; /* what its roots go on from (model/stem.h), or NULL: they begin at position 0 */
 };
 
+/* The stem is forgotten, too. */
 void batch_clear(struct batch *b);
 void batch_release(struct batch *b);
 
 /* Append a segment after run `parent` (-1: a root); returns its run's index.  n > 0.  Trees are added one after the
  * other: once a new root is there, nothing may be added to an older tree. */
 int32_t batch_add(struct batch *b, const int32_t *tokens, size_t n, int32_t parent);
+
+/* All roots go on from the stem, which is not the batch's own and must outlive its use.  Before the first batch_add. */
+void batch_set_stem(struct batch *b, struct stem *stem);
 
 /* The row of the last token of a run. */
 size_t batch_last_row(const struct batch *b, int32_t run);

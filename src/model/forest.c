@@ -38,10 +38,34 @@ size_t example_rows(const struct example *e)
     return n;
 }
 
+/* How many tokens the prompts begin with, each one's last left out: it predicts the completions. */
+static size_t common_start(const struct examples *e, const size_t *rows, size_t n)
+{
+    const struct sequence *first = &e->list[rows ? rows[0] : 0].prompt;
+    size_t common = first->n;
+    for (size_t i = 0; i < n && common; i++) {
+        const struct sequence *s = &e->list[rows ? rows[i] : i].prompt;
+        size_t most = s->n == 0 ? 0 : s->n - 1 < common ? s->n - 1 : common;
+        common = 0;
+        while (common < most && s->ids[common] == first->ids[common])
+            common++;
+    }
+    return common;
+}
+
+int stem_of_examples(struct stem *s, const struct net *net, const struct examples *e, const size_t *rows, size_t n, bool grad,
+                     struct err *err)
+{
+    size_t common = n > 1 ? common_start(e, rows, n) : 0;
+    stem_clear(s);
+    return common >= STEM_LEAST ? stem_plant(s, net, e->list[rows ? rows[0] : 0].prompt.ids, common, grad, err) : 0;
+}
+
 void forest_add(struct forest *f, const struct example *e)
 {
-    size_t first = f->n_completions;
-    int32_t prompt = e->prompt.n ? batch_add(&f->batch, e->prompt.ids, e->prompt.n, -1) : -1;
+    size_t first = f->n_completions, stem = f->batch.stem ? f->batch.stem->n : 0;
+    ENSURE(stem == 0 || stem < e->prompt.n);
+    int32_t prompt = e->prompt.n ? batch_add(&f->batch, e->prompt.ids + stem, e->prompt.n - stem, -1) : -1;
     size_t before = prompt >= 0 ? batch_last_row(&f->batch, prompt) : 0;
     ARRAY_GROW(f->last_row, first + e->n_completions, f->completions_capacity);
     f->n_completions += e->n_completions;

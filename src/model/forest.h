@@ -3,7 +3,7 @@
 #define HONE_MODEL_FOREST_H
 
 #include "data/encode.h"
-#include "model/net.h"
+#include "model/stem.h"
 
 struct forest {
     struct batch batch;
@@ -17,10 +17,16 @@ struct forest {
 void forest_clear(struct forest *f);
 void forest_release(struct forest *f);
 
-/* Append an example's tree; completions without tokens are left out of it (their last row is the prompt's). */
+/* Append an example's tree; completions without tokens are left out of it (their last row is the prompt's).  What its
+ * prompt shares with the batch's stem is left out, too. */
 void forest_add(struct forest *f, const struct example *e);
 
-/* Rows that an example takes. */
+/* Rows that an example takes, without a stem. */
 size_t example_rows(const struct example *e);
+
+/* Plant what the prompts of rows[0..n) begin with (rows NULL: the first n examples) as a stem, or clear it where that is
+ * too little to be worth it.  grad: stem_backward will be called. */
+int stem_of_examples(struct stem *s, const struct net *net, const struct examples *e, const size_t *rows, size_t n, bool grad,
+                     struct err *err);
 
 #endif

@@ -279,5 +279,5 @@ void net_backward(struct gradients *g, struct workspace *w, const struct net *ne
     }
     memset(w->dx, 0, rows * width * sizeof(float));
     rmsnorm_backward(w->dx, g->model ? g->model + m->norm_at : NULL, dh, w->last, m->norm, w->norm, rows, width);
-    trunk_backward(g, w, net, b);
+    trunk_backward(g, w, net, b, NULL);
 }

@@ -33,6 +33,17 @@ static void swiglu_rows(float *h, const float *gate, const float *up, size_t row
         k->swiglu(h + r * n, gate + r * n, up + r * n, n);
 }
 
+/* A layer's tiles of keys and values: the stem's, then the batch's own rows in theirs. */
+static void fill_tiles(float *kv, const struct attention_shape *shape, const struct batch *b, const struct layer_state *s,
+                       size_t layer)
+{
+    if (b->stem) {
+        size_t floats = b->stem->batch.n_tiles * kv_tile_floats(shape);
+        memcpy(kv, b->stem->kv + layer * floats, floats * sizeof(float));
+    }
+    kv_fill(kv, shape, b->runs, b->n_runs, s->k, s->v);
+}
+
 void trunk_forward(struct workspace *w, const struct model *m, const struct batch *b, float *cache, size_t cache_tiles)
 {
     const struct config *c = &m->config;
@@ -51,7 +62,7 @@ void trunk_forward(struct workspace *w, const struct model *m, const struct batc
         linear(s->v, w->x, &layer->linear[LINEAR_V], s, b, l, LINEAR_V, false);
         rope_rotate(&m->rope, s->q, b->pos, rows, c->heads, false);
         rope_rotate(&m->rope, s->k, b->pos, rows, c->kv_heads, false);
-        kv_fill(kv, &shape, b->runs, b->n_runs, s->k, s->v);
+        fill_tiles(kv, &shape, b, s, l);
         attention_forward(s->attention, s->stats, s->q, kv, &shape, b->runs, b->n_runs);
         memcpy(s->mid, s->in, rows * width * sizeof(float));
         linear(s->mid, s->attention, &layer->linear[LINEAR_O], s, b, l, LINEAR_O, true);
@@ -81,13 +92,20 @@ static void linear_back(struct gradients *g, float *dx, const float *dy, const f
         lora_backward(dx, dy, x, s->t[kind], &l, rows);
 }
 
-void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b)
+static struct kv_gradients stem_gradients(const struct stem *s, size_t layer, size_t kv_width)
+{
+    size_t at = layer * s->n * kv_width;
+    return (struct kv_gradients){.dk = s->dk + at, .dv = s->dv + at, .n = s->n};
+}
+
+void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b,
+                    const struct stem *own)
 {
     const struct model *m = net->model;
     const struct config *c = &m->config;
     const struct kernel *kern = kernel();
     struct attention_shape shape = config_attention(c);
-    size_t rows = b->n_rows, width = c->width;
+    size_t rows = b->n_rows, width = c->width, kv_width = c->kv_heads * c->head_dim;
     float *dx = w->dx, *dy = w->dy;
     for (size_t l = c->layers; l-- > 0;) {
         const struct layer *layer = &m->layers[l];
@@ -109,8 +127,16 @@ void trunk_backward(struct gradients *g, struct workspace *w, const struct net *
                          rows, width);
         /* mid = in + o(attention(q, k, v)) */
         linear_back(g, w->x, dx, s->attention, net, s, l, LINEAR_O, rows, false);
-        kv_fill(w->kv, &shape, b->runs, b->n_runs, s->k, s->v);
-        attention_backward(w->dq, w->dk, w->dv, w->x, s->attention, s->stats, s->q, w->kv, &shape, b->runs, b->n_runs);
+        fill_tiles(w->kv, &shape, b, s, l);
+        struct kv_gradients past = {0};
+        if (b->stem)
+            past = stem_gradients(b->stem, l, kv_width);
+        attention_backward(w->dq, w->dk, w->dv, &past, w->x, s->attention, s->stats, s->q, w->kv, &shape, b->runs, b->n_runs);
+        if (own) { /* what the trees after it have asked of its keys and values */
+            past = stem_gradients(own, l, kv_width);
+            kern->add(w->dk, past.dk, rows * kv_width);
+            kern->add(w->dv, past.dv, rows * kv_width);
+        }
         rope_rotate(&m->rope, w->dq, b->pos, rows, c->heads, true);
         rope_rotate(&m->rope, w->dk, b->pos, rows, c->kv_heads, true);
         rmsnorm_apply(w->x, s->in, layer->attention_norm, s->norm_in, rows, width);

@@ -3,6 +3,7 @@
 #define HONE_MODEL_WORKSPACE_H
 
 #include "model/net.h"
+#include "model/stem.h"
 
 /* What the backward needs of a layer: rows of ... */
 struct layer_state {
@@ -42,7 +43,8 @@ struct attention_shape config_attention(const struct config *c);
 
 /* The trunk (transformer.c). */
 void trunk_forward(struct workspace *w, const struct model *m, const struct batch *b, float *cache, size_t cache_tiles);
-/* w->dx holds the gradient of the last residual on entry. */
-void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b);
+/* w->dx holds the gradient of the last residual on entry.  own: the stem that the batch is, or NULL. */
+void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b,
+                    const struct stem *own);
 
 #endif

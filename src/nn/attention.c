@@ -222,8 +222,8 @@ static void backward_block(float *dq, float *dk, float *dv, const float *dout, c
 }
 
 /* One tree, one key-value head: runs in order, so that a prompt's gradient is its own part, then its
- * completions' parts one after the other. */
-static void backward_tree(float *dq, float *dk, float *dv, const float *dout, const float *out, const float *stats,
+ * completions' parts one after the other.  past_dk, past_dv: (positions before the tree, d), added to. */
+static void backward_tree(float *dq, float *dk, float *dv, float *past_dk, float *past_dv, const float *dout, const float *out, const float *stats,
                           const float *q, const float *layer, const struct attention_shape *s,
                           const struct run *all, const struct run *runs, size_t n_runs, size_t head)
 {
@@ -255,8 +255,13 @@ static void backward_tree(float *dq, float *dk, float *dv, const float *dout, co
         }
         const struct run *owner = r;
         for (size_t pos = r->pos + r->n; pos-- > 0;) {
-            while (pos < owner->pos)
+            while (pos < owner->pos && owner->parent >= 0)
                 owner = &all[owner->parent];
+            if (pos < owner->pos) {
+                kern->add(past_dk + pos * d, gk + pos * pad, d);
+                kern->add(past_dv + pos * d, gv + pos * pad, d);
+                continue;
+            }
             size_t at = (owner->row + pos - owner->pos) * width + head * d;
             kern->add(dk + at, gk + pos * pad, d);
             kern->add(dv + at, gv + pos * pad, d);
@@ -264,7 +269,7 @@ static void backward_tree(float *dq, float *dk, float *dv, const float *dout, co
     }
 }
 
-void attention_backward(float *dq, float *dk, float *dv, const float *dout, const float *out, const float *stats,
+void attention_backward(float *dq, float *dk, float *dv, const struct kv_gradients *past, const float *dout, const float *out, const float *stats,
                         const float *q, const float *layer, const struct attention_shape *s,
                         const struct run *runs, size_t n_runs)
 {
@@ -277,11 +282,20 @@ void attention_backward(float *dq, float *dk, float *dv, const float *dout, cons
             starts[n_trees++] = i;
     }
     starts[n_trees] = n_runs;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) ordered
     for (size_t unit = 0; unit < n_trees * s->kv_heads; unit++) {
-        size_t t = unit / s->kv_heads;
-        backward_tree(dq, dk, dv, dout, out, stats, q, layer, s, runs, runs + starts[t], starts[t + 1] - starts[t],
-                      unit % s->kv_heads);
+        size_t t = unit / s->kv_heads, head = unit % s->kv_heads, d = s->head_dim;
+        float *past_dk = past->n ? scratch(SCRATCH_PAST, 2 * past->n * d) : NULL;
+        float *past_dv = past_dk ? past_dk + past->n * d : NULL;
+        if (past_dk)
+            memset(past_dk, 0, 2 * past->n * d * sizeof(float));
+        backward_tree(dq, dk, dv, past_dk, past_dv, dout, out, stats, q, layer, s, runs, runs + starts[t],
+                      starts[t + 1] - starts[t], head);
+#pragma omp ordered
+        for (size_t pos = 0; pos < past->n; pos++) {
+            kernel()->add(past->dk + pos * width + head * d, past_dk + pos * d, d);
+            kernel()->add(past->dv + pos * width + head * d, past_dv + pos * d, d);
+        }
     }
     free(starts);
 }

@@ -39,9 +39,16 @@ void kv_fill(float *layer, const struct attention_shape *shape, const struct run
 void attention_forward(float *out, float *stats, const float *q, const float *layer,
                        const struct attention_shape *shape, const struct run *runs, size_t n_runs);
 
+/* Gradients of the keys and values of positions 0 .. n - 1, which come before all trees: (n, kv_heads * head_dim), added
+ * to, trees in order.  n 0: the trees begin at position 0. */
+struct kv_gradients {
+    float *dk, *dv;
+    size_t n;
+};
+
 /* dq, dk, dv: out, overwritten (rows of the runs).  Trees of runs are told apart by parent == -1; a tree's
- * gradients depend on nothing outside it. */
-void attention_backward(float *dq, float *dk, float *dv, const float *dout, const float *out, const float *stats,
+ * gradients depend on nothing outside it but its past. */
+void attention_backward(float *dq, float *dk, float *dv, const struct kv_gradients *past, const float *dout, const float *out, const float *stats,
                         const float *q, const float *layer, const struct attention_shape *shape,
                         const struct run *runs, size_t n_runs);
 

@@ -11,6 +11,7 @@ enum scratch_slot {
     SCRATCH_TILE,   /* weight_tile's unpacked panel */
     SCRATCH_UNPACK, /* weight_tile's rows before they are turned */
     SCRATCH_ATTENTION,
+    SCRATCH_PAST, /* attention's gradients of what comes before a tree */
     SCRATCH_LORA,
     SCRATCH_LOGPROB,
     SCRATCH_SLOTS,

@@ -35,10 +35,12 @@ static int check(const struct net *net, const struct examples *e, struct err *er
 }
 
 /* Run the examples first .. first + n - 1 together. */
-static int score_some(float *scores, struct workspace *w, struct forest *f, const struct net *net,
+static int score_some(float *scores, struct workspace *w, struct forest *f, struct stem *stem, const struct net *net,
                       const struct examples *e, size_t first, size_t n, struct err *err)
 {
     forest_clear(f);
+    if (stem->n)
+        batch_set_stem(&f->batch, stem);
     for (size_t i = 0; i < n; i++)
         forest_add(f, &e->list[first + i]);
     if (f->n_completions == 0)
@@ -67,18 +69,20 @@ int score_examples(float *scores, const struct net *net, const struct examples *
     if (!w)
         return -1;
     struct forest f = {0};
-    int rc = 0;
+    struct stem stem = {0};
+    int rc = stem_of_examples(&stem, net, e, NULL, e->n, false, err);
     for (size_t at = 0; rc == 0 && at < e->n;) {
         size_t n = 0, tokens = 0;
-        while (at + n < e->n && (n == 0 || tokens + example_rows(&e->list[at + n]) <= micro_tokens))
-            tokens += example_rows(&e->list[at + n++]);
-        rc = score_some(scores, w, &f, net, e, at, n, err);
+        while (at + n < e->n && (n == 0 || tokens + example_rows(&e->list[at + n]) - stem.n <= micro_tokens))
+            tokens += example_rows(&e->list[at + n++]) - stem.n;
+        rc = score_some(scores, w, &f, &stem, net, e, at, n, err);
         scores += f.n_completions;
         at += n;
         if (rc == 0 && progress)
             progress(user, at);
     }
     forest_release(&f);
+    stem_release(&stem);
     workspace_free(w);
     return rc;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stem.h"
 #include "model/workspace.h"
 #include "util/mem.h"
 #include "util/rng.h"
@@ -136,6 +137,47 @@ static void tiles_drop(struct generator *g, int32_t *tiles, size_t n)
     free(tiles);
 }
 
+/* The prompt under way (in this step's batch or in the cache) that has most of its start in common with a request's:
+ * its keys and values serve both.  The last token is always the request's own, for its hidden state. */
+static struct group *longest_start(const struct generator *g, const struct request *r, size_t *shared)
+{
+    struct group *best = NULL;
+    *shared = 0;
+    for (size_t p = 0; p < g->n_groups; p++) {
+        struct group *other = g->groups[p];
+        if (!other->tiles || other->request->adapter != r->adapter)
+            continue;
+        size_t n = 0, most = other->request->n_prompt < r->n_prompt - 1 ? other->request->n_prompt : r->n_prompt - 1;
+        while (n < most && other->request->prompt[n] == r->prompt[n])
+            n++;
+        if (n > *shared) {
+            *shared = n;
+            best = other;
+        }
+    }
+    if (*shared < STEM_LEAST)
+        *shared = 0;
+    return *shared ? best : NULL;
+}
+
+/* Put a prompt into the batch, but for the `shared` tokens that it begins with like `other`'s. */
+static void read_prompt(struct generator *g, struct group *group, const struct group *other, size_t shared)
+{
+    const struct request *r = group->request;
+    size_t whole = shared / KV_TILE;
+    group->n_tiles = tiles_for(r->n_prompt);
+    group->tiles = xmalloc(group->n_tiles * sizeof *group->tiles);
+    for (size_t t = 0; t < whole; t++) {
+        group->tiles[t] = other->tiles[t];
+        g->tile_refs[group->tiles[t]]++;
+    }
+    for (size_t t = whole; t < group->n_tiles; t++)
+        group->tiles[t] = tile_take(g);
+    batch_add_cached(&g->batch, r->prompt + shared, r->n_prompt - shared, shared, group->tiles, group->n_tiles,
+                     shared % KV_TILE ? other->tiles[whole] : -1, r->adapter);
+    group->hidden = xmalloc(g->model->config.width * sizeof(float));
+}
+
 /* Give free slots to waiting completions, in order, and put prompts to be read into the batch. */
 static void admit(struct generator *g, struct group **reading, size_t *n_reading)
 {
@@ -149,14 +191,11 @@ static void admit(struct generator *g, struct group **reading, size_t *n_reading
             if (i == g->limits.slots)
                 return;
             if (!group->hidden) {
-                if (g->batch.n_rows && g->batch.n_rows + r->n_prompt > PREFILL_ROWS)
+                size_t shared;
+                const struct group *other = longest_start(g, r, &shared);
+                if (g->batch.n_rows && g->batch.n_rows + r->n_prompt - shared > PREFILL_ROWS)
                     return;
-                group->n_tiles = tiles_for(r->n_prompt);
-                group->tiles = xmalloc(group->n_tiles * sizeof *group->tiles);
-                for (size_t t = 0; t < group->n_tiles; t++)
-                    group->tiles[t] = tile_take(g);
-                batch_add_cached(&g->batch, r->prompt, r->n_prompt, 0, group->tiles, group->n_tiles, -1, r->adapter);
-                group->hidden = xmalloc(g->model->config.width * sizeof(float));
+                read_prompt(g, group, other, shared);
                 reading[(*n_reading)++] = group;
             }
             struct slot *s = &g->slots[i];

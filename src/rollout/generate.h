@@ -1,7 +1,7 @@
 /* Batched generation as a stepped object: init, submit, step until done.
  *
  * A request is a prompt with k completions: the prompt is computed once and its full tiles of keys and values are
- * shared (law 3).  Slots join and leave between steps; each request has its own adapter, sampling settings and
+ * shared (law 3).  So is what it begins with like another prompt under way: a system message is read once.  Slots join and leave between steps; each request has its own adapter, sampling settings and
  * limits.  The server, best-of-n, evaluation and PPO all drive this one object.
  *
  *     struct generator g;

@@ -26,11 +26,11 @@ double *sequence_logprobs(struct learner *l, const struct loop_options *o, const
 {
     double *sums = xcalloc(e->n * per_example + 1, sizeof *sums);
     size_t *rows = xmalloc((e->n + 1) * sizeof *rows);
-    int rc = 0;
     for (size_t i = 0; i < e->n; i++)
         rows[i] = i;
+    int rc = learner_stem(l, e, rows, e->n, false, err);
     for (size_t at = 0; rc == 0 && at < e->n;) {
-        size_t n = loop_micro(o, e, rows, e->n, at);
+        size_t n = loop_micro(o, e, rows, e->n, at, l->stem.n);
         rc = learner_forward(l, e, rows + at, n, err);
         if (rc == 0)
             rc = learner_logprobs(l, 1.0f, false, err);
@@ -40,6 +40,7 @@ double *sequence_logprobs(struct learner *l, const struct loop_options *o, const
         if (rc == 0 && progress)
             progress(user, at);
     }
+    learner_stem_end(l, false);
     free(rows);
     if (rc) {
         free(sums);
@@ -143,5 +144,5 @@ static int end(void *self, struct metrics *m, bool train, struct err *err)
 
 struct method dpo_method(struct dpo *d)
 {
-    return (struct method){.name = "dpo", .net = &d->learner->net, .self = d, .begin = begin, .micro = micro, .end = end};
+    return (struct method){.name = "dpo", .learner = d->learner, .self = d, .begin = begin, .micro = micro, .end = end};
 }

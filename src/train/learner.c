@@ -35,6 +35,7 @@ void learner_release(struct learner *l)
     gradients_release(&l->grads);
     workspace_free(l->workspace);
     forest_release(&l->forest);
+    stem_release(&l->stem);
     free(l->logp);
     free(l->dlogp);
     free(l->info);
@@ -46,9 +47,23 @@ void learner_clear_gradients(struct learner *l)
     gradients_clear(&l->grads, &l->net);
 }
 
+int learner_stem(struct learner *l, const struct examples *e, const size_t *rows, size_t n, bool grad, struct err *err)
+{
+    return stem_of_examples(&l->stem, &l->net, e, rows, n, grad, err);
+}
+
+void learner_stem_end(struct learner *l, bool grad)
+{
+    if (grad)
+        stem_backward(&l->grads, &l->stem, &l->net);
+    stem_clear(&l->stem);
+}
+
 int learner_forward(struct learner *l, const struct examples *e, const size_t *rows, size_t n, struct err *err)
 {
     forest_clear(&l->forest);
+    if (l->stem.n)
+        batch_set_stem(&l->forest.batch, &l->stem);
     for (size_t i = 0; i < n; i++)
         forest_add(&l->forest, &e->list[rows[i]]);
     return net_forward(l->workspace, &l->net, &l->forest.batch, NULL, 0, err);

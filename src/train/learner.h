@@ -10,6 +10,7 @@ struct learner {
     struct gradients grads;
     struct workspace *workspace;
     struct forest forest;
+    struct stem stem; /* of the step's prompts */
     /* of the forest's targets, after learner_logprobs */
     float *logp, *dlogp;
     struct logprob_row *info;
@@ -22,6 +23,11 @@ int learner_init(struct learner *l, const struct net *net, bool train_model, boo
                  const char *const names[3], double head_lr_ratio, struct err *err);
 void learner_release(struct learner *l);
 void learner_clear_gradients(struct learner *l);
+
+/* Compute once what the prompts of these rows (NULL: the first n) begin with: learner_forward() of any of them goes on from
+ * there.  Before the next optimiser step learner_stem_end(), which adds the stem's gradients where `grad` was said. */
+int learner_stem(struct learner *l, const struct examples *e, const size_t *rows, size_t n, bool grad, struct err *err);
+void learner_stem_end(struct learner *l, bool grad);
 
 /* Build the forest of some rows and run the trunk. */
 int learner_forward(struct learner *l, const struct examples *e, const size_t *rows, size_t n, struct err *err);

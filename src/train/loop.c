@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/learner.h"
 #include "util/mem.h"
 #include "util/rng.h"
 
@@ -39,11 +38,11 @@ size_t *loop_rows(const struct loop_options *o, size_t n_rows, size_t step, size
     return order;
 }
 
-size_t loop_micro(const struct loop_options *o, const struct examples *e, const size_t *rows, size_t n, size_t at)
+size_t loop_micro(const struct loop_options *o, const struct examples *e, const size_t *rows, size_t n, size_t at, size_t stem)
 {
     size_t tokens = 0, count = 0;
     while (at + count < n) {
-        tokens += example_rows(&e->list[rows[at + count]]);
+        tokens += example_rows(&e->list[rows[at + count]]) - stem;
         if (count && tokens > o->micro_batch_tokens)
             break;
         count++;
@@ -54,15 +53,17 @@ size_t loop_micro(const struct loop_options *o, const struct examples *e, const 
 static int run_rows(const struct loop_options *o, const struct method *method, const struct examples *e,
                     const size_t *rows, size_t n, bool train, struct metrics *m, struct err *err)
 {
+    struct learner *l = method->learner;
     if (method->begin(method->self, e, rows, n, train, err))
         return -1;
-    for (size_t at = 0; at < n;) {
-        size_t count = loop_micro(o, e, rows, n, at);
-        if (method->micro(method->self, e, rows + at, count, train, err))
-            return -1;
+    int rc = learner_stem(l, e, rows, n, train, err);
+    for (size_t at = 0; rc == 0 && at < n;) {
+        size_t count = loop_micro(o, e, rows, n, at, l->stem.n);
+        rc = method->micro(method->self, e, rows + at, count, train, err);
         at += count;
     }
-    return method->end(method->self, m, train, err);
+    learner_stem_end(l, train && rc == 0);
+    return rc ? -1 : method->end(method->self, m, train, err);
 }
 
 int loop_evaluate(struct metrics *m, const struct loop_options *o, const struct method *method,
@@ -148,7 +149,7 @@ int loop_run(struct run_folder *run, const struct loop_options *o, const struct 
         if (rc == 0)
             rc = optimizer_step(opt, lr, &grad_norm, err);
         if (rc) {
-            name_tensor(method->net, err);
+            name_tensor(&method->learner->net, err);
             name_rows(train, rows, n, step, err);
         }
         tokens += count_tokens(train, rows, n);

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "model/forest.h"
+#include "train/learner.h"
 #include "optim/schedule.h"
 #include "train/run.h"
 
@@ -29,10 +29,11 @@ struct loop_options {
 
 /* What a method does with rows.  begin: the rows of a step or of an evaluation (for counts and scales); micro: some of
  * them, forward, and where `train` backward too, gradients summed; end: the step's numbers ("loss" among them).
- * net: what is trained, to say which of its tensors it was where a number is not finite. */
+ * learner: what is trained: the loop gives it the step's stem, and asks it which of its tensors it was where a number is
+ * not finite. */
 struct method {
     const char *name;
-    const struct net *net;
+    struct learner *learner;
     void *self;
     int (*begin)(void *self, const struct examples *e, const size_t *rows, size_t n, bool train, struct err *err);
     int (*micro)(void *self, const struct examples *e, const size_t *rows, size_t n, bool train, struct err *err);
@@ -50,8 +51,9 @@ size_t loop_total_steps(const struct loop_options *o, size_t n_rows);
 /* The rows of step s: *n of them, in a fresh array. */
 size_t *loop_rows(const struct loop_options *o, size_t n_rows, size_t step, size_t *n);
 
-/* Cut rows[0..n) into micro-batches: how many of the rows from `at` on go together. */
-size_t loop_micro(const struct loop_options *o, const struct examples *e, const size_t *rows, size_t n, size_t at);
+/* Cut rows[0..n) into micro-batches: how many of the rows from `at` on go together, of which `stem` tokens each are
+ * computed elsewhere. */
+size_t loop_micro(const struct loop_options *o, const struct examples *e, const size_t *rows, size_t n, size_t at, size_t stem);
 
 /* Train to the end.  eval may be NULL. */
 int loop_run(struct run_folder *run, const struct loop_options *o, const struct method *method, const struct examples *train,

@@ -15,13 +15,15 @@ void ppo_release(struct ppo *p)
     free(p->values);
     free(p->d_logp);
     free(p->d_value);
+    stem_release(&p->critic_stem);
 }
 
 /* How many trees from `at` on go together. */
-static size_t cut(const struct ppo *p, const struct experience *x, const size_t *trees, size_t n, size_t at)
+static size_t cut(const struct ppo *p, const struct stem *stem, const struct experience *x, const size_t *trees, size_t n,
+                  size_t at)
 {
     struct loop_options o = {.micro_batch_tokens = p->options.micro_batch_tokens};
-    return loop_micro(&o, &x->examples, trees, n, at);
+    return loop_micro(&o, &x->examples, trees, n, at, stem->n);
 }
 
 static size_t *all_trees(const struct experience *x)
@@ -32,11 +34,13 @@ static size_t *all_trees(const struct experience *x)
     return trees;
 }
 
-/* Build the forest of some trees.  at: out, for each target its token's number in x, a fresh array. */
-static size_t *plant(struct ppo *p, const struct experience *x, const size_t *trees, size_t n)
+/* Build the forest of some trees, after the stem.  at: out, for each target its token's number in x, a fresh array. */
+static size_t *plant(struct ppo *p, struct stem *stem, const struct experience *x, const size_t *trees, size_t n)
 {
     struct forest *f = &p->policy->forest;
     forest_clear(f);
+    if (stem->n)
+        batch_set_stem(&f->batch, stem);
     size_t *completion = xmalloc((x->n + 1) * sizeof *completion), *seen, count = 0;
     for (size_t i = 0; i < n; i++) {
         forest_add(f, &x->examples.list[trees[i]]);
@@ -77,10 +81,10 @@ int ppo_logprobs(struct ppo *p, const struct net *net, struct experience *x, dou
     size_t *trees = all_trees(x);
     struct learner *l = p->policy;
     struct net own = l->net;
-    int rc = 0;
     l->net = *net;
+    int rc = learner_stem(l, &x->examples, trees, x->examples.n, false, err);
     for (size_t at = 0; rc == 0 && at < x->examples.n;) {
-        size_t n = cut(p, x, trees, x->examples.n, at), *where = plant(p, x, trees + at, n);
+        size_t n = cut(p, &l->stem, x, trees, x->examples.n, at), *where = plant(p, &l->stem, x, trees + at, n);
         rc = forward(p, net, err);
         if (rc == 0)
             rc = learner_logprobs(l, p->options.temperature, false, err);
@@ -89,6 +93,7 @@ int ppo_logprobs(struct ppo *p, const struct net *net, struct experience *x, dou
         free(where);
         at += n;
     }
+    learner_stem_end(l, false);
     l->net = own;
     free(trees);
     return rc;
@@ -97,9 +102,10 @@ int ppo_logprobs(struct ppo *p, const struct net *net, struct experience *x, dou
 int ppo_values(struct ppo *p, struct experience *x, struct err *err)
 {
     size_t *trees = all_trees(x);
-    int rc = 0;
+    struct stem *stem = &p->critic_stem;
+    int rc = stem_of_examples(stem, &p->critic, &x->examples, trees, x->examples.n, false, err);
     for (size_t at = 0; rc == 0 && at < x->examples.n;) {
-        size_t n = cut(p, x, trees, x->examples.n, at), *where = plant(p, x, trees + at, n);
+        size_t n = cut(p, stem, x, trees, x->examples.n, at), *where = plant(p, stem, x, trees + at, n);
         rc = forward(p, &p->critic, err);
         if (rc == 0) {
             size_t *rows = target_rows(&p->policy->forest);
@@ -132,7 +138,7 @@ static int micro(struct ppo *p, const struct experience *x, const size_t *trees,
 {
     struct learner *l = p->policy;
     const struct ppo_config *cfg = &p->options.loss;
-    size_t *where = plant(p, x, trees, n), m = l->forest.n_targets, *rows = target_rows(&l->forest);
+    size_t *where = plant(p, &l->stem, x, trees, n), m = l->forest.n_targets, *rows = target_rows(&l->forest);
     double *block = xmalloc((6 * m + 1) * sizeof *block), loss;
     struct tokens t = {block, block + m, block + 2 * m, block + 3 * m, block + 4 * m, block + 5 * m};
     float *dv = xmalloc((m + 1) * sizeof *dv);
@@ -155,6 +161,7 @@ static int micro(struct ppo *p, const struct experience *x, const size_t *trees,
         l->dlogp[i] = (float)p->d_logp[i];
     if (rc == 0 && !shared) {
         net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, l->dlogp, NULL, NULL, 0);
+        l->forest.batch.stem = l->stem.n ? &p->critic_stem : NULL; /* the same tokens, through the critic */
         rc = forward(p, &p->critic, err);
     }
     if (rc == 0) {
@@ -211,6 +218,22 @@ static void report(const struct ppo_watch *w, const struct experience *x, const 
     free(v);
 }
 
+/* What the mini-batch's prompts begin with, through the policy and, where it is another net, the critic. */
+static int plant_stems(struct ppo *p, const struct experience *x, const size_t *trees, size_t n, struct err *err)
+{
+    if (learner_stem(p->policy, &x->examples, trees, n, true, err))
+        return -1;
+    return p->critic_grads ? stem_of_examples(&p->critic_stem, &p->critic, &x->examples, trees, n, true, err) : 0;
+}
+
+static void end_stems(struct ppo *p, bool grad)
+{
+    learner_stem_end(p->policy, grad);
+    if (grad && p->critic_grads)
+        stem_backward(p->critic_grads, &p->critic_stem, &p->critic);
+    stem_clear(&p->critic_stem);
+}
+
 int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double lr, bool sampled, struct optimizer *o,
                struct metrics *m, const struct ppo_watch *watch, struct err *err)
 {
@@ -234,11 +257,13 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
             learner_clear_gradients(p->policy);
             if (p->critic_grads)
                 gradients_clear(p->critic_grads, &p->critic);
+            rc = plant_stems(p, x, order + from, to - from, err);
             for (size_t at = from; rc == 0 && at < to;) {
-                size_t k = cut(p, x, order, to, at);
+                size_t k = cut(p, &p->policy->stem, x, order, to, at);
                 rc = micro(p, x, order + at, k, count, &sums, &entropy, ratio, values, err);
                 at += k;
             }
+            end_stems(p, rc == 0);
             if (rc == 0 && sampled && epoch == 0 && b == 0)
                 rc = check_first_ratio(x, order + from, to - from, ratio, err);
             if (rc == 0) {

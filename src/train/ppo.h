@@ -29,6 +29,7 @@ struct ppo {
     /* The critic: a net of its own with a head, or, with a shared trunk, the policy's net and the head on it. */
     struct net critic;
     struct gradients *critic_grads; /* NULL: shared trunk (the head's gradient is then the policy's) */
+    struct stem critic_stem;        /* beside the policy's, which its learner has */
     struct ppo_options options;
     float *values;
     double *d_logp, *d_value;

@@ -125,5 +125,5 @@ static int end(void *self, struct metrics *m, bool train, struct err *err)
 
 struct method reward_method(struct reward *r)
 {
-    return (struct method){.name = "reward", .net = &r->learner->net, .self = r, .begin = begin, .micro = micro, .end = end};
+    return (struct method){.name = "reward", .learner = r->learner, .self = r, .begin = begin, .micro = micro, .end = end};
 }

@@ -50,5 +50,5 @@ static int end(void *self, struct metrics *m, bool train, struct err *err)
 struct method sft_method(struct sft *s, struct learner *l)
 {
     *s = (struct sft){.learner = l};
-    return (struct method){.name = "sft", .net = &l->net, .self = s, .begin = begin, .micro = micro, .end = end};
+    return (struct method){.name = "sft", .learner = l, .self = s, .begin = begin, .micro = micro, .end = end};
 }
