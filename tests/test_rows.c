@@ -557,6 +557,22 @@ static void test_split(void **state)
     split_release(&other);
     split_release(&s);
 
+    /* cuts of one conversation stay together */
+    buf_clear(&text);
+    for (int i = 0; i < 400; i++) {
+        buf_printf(&text, "{'messages': [{'role': 'user', 'content': 'q %d'}, {'role': 'assistant', 'content': 'a'}", i / 2);
+        buf_str(&text, i % 2 ? ", {'role': 'user', 'content': 'more'}, {'role': 'assistant', 'content': 'b'}]}\n" : "]}\n");
+    }
+    struct dataset cuts = parse(text.data);
+    assert_int_equal(split_rows(&other, &cuts, 0.3, 1, &err), 0);
+    assert_in_range(other.n_held_out, 60, 180);
+    for (size_t i = 0; i < other.n_held_out; i += 2) {
+        assert_int_equal(other.held_out[i] % 2, 0);
+        assert_int_equal(other.held_out[i + 1], other.held_out[i] + 1);
+    }
+    split_release(&other);
+    dataset_release(&cuts);
+
     assert_int_equal(split_rows(&s, &d, 0, 1, &err), 0);
     assert_int_equal(s.n_held_out, 0);
     split_release(&s);

@@ -23,7 +23,7 @@ const struct option model_options[N_MODEL_OPTIONS] = {
      .required = true, .value = "FILE", .alias = "dataset_name"},
     {"eval_data", OPTION_STRING, FIELD(eval_data), NULL, "rows that are only evaluated", .value = "FILE"},
     {"eval_split", OPTION_FLOAT, FIELD(eval_split), "0",
-     "where there is no eval_data: share of the prompts that are held out of train_data", .min = 0, .max = 0.9},
+     "where there is no eval_data: share of the conversations that are held out of train_data", .min = 0, .max = 0.9},
     {"skip_bad_rows", OPTION_BOOL, FIELD(skip_bad_rows), "false", "leave out rows with a missing or empty field instead of stopping"},
     {"output_dir", OPTION_STRING, FIELD(output_dir), NULL, "the run's folder", .required = true, .value = "DIR"},
     {"system", OPTION_STRING, FIELD(system), NULL, "system message for rows that have none", .value = "TEXT"},

@@ -1077,7 +1077,7 @@ uint32_t row_rng_key(const struct row *row)
     return (uint32_t)strtoul(hash, NULL, 16);
 }
 
-void row_prompt_hash(char out[65], const struct row *row)
+static void hash_prompt(char out[65], const struct row *row, bool opening)
 {
     const struct row_part *part = &row->prompt;
     bool own = part->n_messages > row->system_added || part->text || part->n_ids ||
@@ -1090,7 +1090,7 @@ void row_prompt_hash(char out[65], const struct row *row)
     for (size_t i = 0; i < part->n_messages; i++) {
         if (i == 0 && skip_first)
             continue;
-        if (!own && i && !strcmp(part->messages[i].role, "assistant"))
+        if ((opening || !own) && i && !strcmp(part->messages[i].role, "assistant"))
             break;
         /* lengths keep the borders of the messages apart */
         buf_printf(&text, "%s %zu\n%s\n", part->messages[i].role, strlen(part->messages[i].content),
@@ -1102,4 +1102,14 @@ void row_prompt_hash(char out[65], const struct row *row)
         buf_printf(&text, "%d ", part->ids[i]);
     sha256_hex(out, text.data, text.len);
     buf_release(&text);
+}
+
+void row_prompt_hash(char out[65], const struct row *row)
+{
+    hash_prompt(out, row, false);
+}
+
+void row_opening_hash(char out[65], const struct row *row)
+{
+    hash_prompt(out, row, true);
 }

@@ -135,4 +135,7 @@ uint32_t row_rng_key(const struct row *row);
  * count their conversation up to the first answer, their text, or their ids. */
 void row_prompt_hash(char out[65], const struct row *row);
 
+/* Of what stands before the first answer in it: the same for all rows that were cut out of one conversation. */
+void row_opening_hash(char out[65], const struct row *row);
+
 #endif

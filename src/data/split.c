@@ -7,11 +7,11 @@
 #include "util/file.h"
 #include "util/mem.h"
 
-/* Uniform in [0, 1): a function of the prompt and the seed. */
+/* Uniform in [0, 1): a function of the conversation's opening and the seed. */
 static double place(const struct row *row, uint32_t seed)
 {
     char text[65 + 16], hash[65];
-    row_prompt_hash(text, row);
+    row_opening_hash(text, row);
     snprintf(text + 64, 16, "/%u", seed);
     sha256_hex(hash, text, strlen(text));
     hash[13] = 0; /* 52 bits */

@@ -1,5 +1,6 @@
-/* Train and held-out rows, by a hash of the prompt: a prompt never stands on both sides, the order
- * of the file does not matter, and a row stays on its side when others are added. */
+/* Train and held-out rows, by a hash of what stands before the first answer: neither a prompt nor two cuts of one
+ * conversation stand on both sides, the order of the file does not matter, and a row stays on its side when others
+ * are added. */
 #ifndef HONE_DATA_SPLIT_H
 #define HONE_DATA_SPLIT_H
 
