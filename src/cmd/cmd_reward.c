@@ -1,7 +1,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "cmd/json.h"
 #include "cmd/training.h"
+#include "eval/reward_quality.h"
 #include "train/reward.h"
 
 struct reward_args {
@@ -41,8 +43,10 @@ static int center(struct training *t, const struct examples *e, struct err *err)
     size_t *rows = malloc((e->n + 1) * sizeof *rows), most = e->n < 200 ? e->n : 200;
     for (size_t i = 0; i < most; i++)
         rows[i] = i;
+    if (rc == 0)
+        rc = learner_stem(&pass, e, rows, most, false, err);
     for (size_t at = 0; rc == 0 && at < most;) {
-        size_t count = loop_micro(&t->loop, e, rows, most, at);
+        size_t count = loop_micro(&t->loop, e, rows, most, at, pass.stem.n);
         rc = learner_forward(&pass, e, rows + at, count, err);
         for (size_t i = 0; rc == 0 && i < pass.forest.n_completions; i++) {
             float score;
@@ -79,6 +83,24 @@ static bool any_ties(const struct comparison *c, size_t n)
         if (c[i].w_tie > 0)
             return true;
     return false;
+}
+
+/* Say what length and words alone make of the held-out pairs: a reward model that is no better has learned nothing else.
+ * Only of text; where nothing is decided there is nothing to say. */
+static void show_baselines(struct training *t, const struct comparison *train, const struct comparison *eval)
+{
+    struct labelled a = {&t->train_data, train, t->train_data.n}, b = {&t->eval_data, eval, t->eval_data.n};
+    struct reward_baselines base;
+    struct err ignored;
+    if (b.n == 0 || b.data->rows[0].completions[0].n_ids ||
+        reward_baselines(&base, NULL, NULL, &a, &b, (uint32_t)t->args->seed, &ignored) || base.length.pairs == 0)
+        return;
+    json_object_set_new(t->about, "baselines", json_pack("{s:o, s:o}", "length_only", json_interval(base.length.accuracy),
+                                                         "bag_of_words", json_interval(base.words.accuracy)));
+    if (!t->args->quiet)
+        fprintf(stderr, "reward: of %zu held-out pairs, length alone gets %.3f (%.3f to %.3f) right, a bag of words %.3f (%.3f to "
+                        "%.3f)\n", base.length.pairs, base.length.accuracy.value, base.length.accuracy.lo, base.length.accuracy.hi,
+                base.words.accuracy.value, base.words.accuracy.lo, base.words.accuracy.hi);
 }
 
 int cmd_reward(int argc, char **argv)
@@ -120,6 +142,7 @@ int cmd_reward(int argc, char **argv)
         reward.eval = eval;
         reward.label_smoothing = args.label_smoothing;
         reward.center_rewards_coefficient = args.center_rewards_coefficient;
+        show_baselines(&t, train, eval);
         struct method method = reward_method(&reward);
         rc = training_run(&t, &method, &err);
     }

@@ -6,7 +6,6 @@
 #include "cmd/json.h"
 #include "cmd/load.h"
 #include "data/records.h"
-#include "eval/baseline.h"
 #include "eval/reward_quality.h"
 #include "reward/score.h"
 #include "util/mem.h"
@@ -47,26 +46,6 @@ static void pairs_release(struct pairs *p)
     *p = (struct pairs){0};
 }
 
-static const char *part_text(const struct row_part *p)
-{
-    return p->n_messages ? p->messages[p->n_messages - 1].content : p->text ? p->text : "";
-}
-
-/* soft: the raters' shares, for training; else the majority, and ties 0.5. */
-static struct baseline_pair *baseline_pairs(const struct pairs *p, bool soft)
-{
-    struct baseline_pair *list = xcalloc(p->n + 1, sizeof *list);
-    for (size_t i = 0; i < p->n; i++) {
-        const struct row *r = &p->data.rows[i];
-        const struct comparison *c = &p->labels[i];
-        double all = c->w_a + c->w_b + c->w_tie;
-        list[i] = (struct baseline_pair){.prompt = part_text(&r->prompt), .a = part_text(&r->completions[0]),
-                                         .b = part_text(&r->completions[1]), .weight = soft ? all : 1};
-        list[i].p_a = soft && all > 0 ? (c->w_a + 0.5 * c->w_tie) / all : 0.5 + 0.5 * comparison_majority(c);
-    }
-    return list;
-}
-
 /* Mean of x - y where both are known. */
 static struct interval paired_difference(const double *x, const double *y, size_t n)
 {
@@ -84,22 +63,19 @@ static struct interval paired_difference(const double *x, const double *y, size_
 static int add_baselines(json_t *o, const double *correct, const struct pairs *train, const struct pairs *held_out,
                          struct err *err)
 {
-    struct baseline_pair *a = baseline_pairs(train, true), *b = baseline_pairs(held_out, false);
-    double *own = xcalloc(held_out->n + 1, sizeof *own);
-    struct baseline_result length, words;
-    int rc = baseline_length(&length, own, a, train->n, b, held_out->n, err);
+    size_t n = held_out->n;
+    double *length = xcalloc(n + 1, sizeof *length), *words = xcalloc(n + 1, sizeof *words);
+    struct reward_baselines b;
+    int rc = reward_baselines(&b, length, words, &(struct labelled){&train->data, train->labels, train->n},
+                              &(struct labelled){&held_out->data, held_out->labels, n}, DEMO_SEED, err);
     if (rc == 0) {
-        json_object_set_new(o, "length_only", json_interval(length.accuracy));
-        json_object_set_new(o, "over_length_only", json_interval(paired_difference(correct, own, held_out->n)));
-        rc = baseline_words(&words, own, a, train->n, b, held_out->n, DEMO_SEED, err);
+        json_object_set_new(o, "length_only", json_interval(b.length.accuracy));
+        json_object_set_new(o, "over_length_only", json_interval(paired_difference(correct, length, n)));
+        json_object_set_new(o, "bag_of_words", json_interval(b.words.accuracy));
+        json_object_set_new(o, "over_bag_of_words", json_interval(paired_difference(correct, words, n)));
     }
-    if (rc == 0) {
-        json_object_set_new(o, "bag_of_words", json_interval(words.accuracy));
-        json_object_set_new(o, "over_bag_of_words", json_interval(paired_difference(correct, own, held_out->n)));
-    }
-    free(own);
-    free(a);
-    free(b);
+    free(length);
+    free(words);
     return rc;
 }
 

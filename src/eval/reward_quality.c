@@ -35,3 +35,35 @@ int reward_quality(struct reward_quality *out, double *correct, const double *sc
     free(outcome);
     return rc;
 }
+
+static const char *part_text(const struct row_part *p)
+{
+    return p->n_messages ? p->messages[p->n_messages - 1].content : p->text ? p->text : "";
+}
+
+/* soft: the raters' shares, for training; else the majority, and ties 0.5. */
+static struct baseline_pair *baseline_pairs(const struct labelled *p, bool soft)
+{
+    struct baseline_pair *list = xcalloc(p->n + 1, sizeof *list);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct row *r = &p->data->rows[i];
+        const struct comparison *c = &p->labels[i];
+        double all = c->w_a + c->w_b + c->w_tie;
+        list[i] = (struct baseline_pair){.prompt = part_text(&r->prompt), .a = part_text(&r->completions[0]),
+                                         .b = part_text(&r->completions[1]), .weight = soft ? all : 1};
+        list[i].p_a = soft && all > 0 ? (c->w_a + 0.5 * c->w_tie) / all : 0.5 + 0.5 * comparison_majority(c);
+    }
+    return list;
+}
+
+int reward_baselines(struct reward_baselines *out, double *length_correct, double *words_correct,
+                     const struct labelled *train, const struct labelled *held_out, uint32_t seed, struct err *err)
+{
+    struct baseline_pair *a = baseline_pairs(train, true), *b = baseline_pairs(held_out, false);
+    int rc = baseline_length(&out->length, length_correct, a, train->n, b, held_out->n, err);
+    if (rc == 0)
+        rc = baseline_words(&out->words, words_correct, a, train->n, b, held_out->n, seed, err);
+    free(a);
+    free(b);
+    return rc;
+}
