@@ -128,6 +128,12 @@ static void test_whole(void **state)
     assert_int_equal((int)json_number_value(json_object_get(json_object_get(kinds, "buried"), "n")) +
                          (int)json_number_value(json_object_get(json_object_get(kinds, "leak"), "n")), 9);
     assert_true(is_there("d/report.html") && is_there("d/answers.jsonl"));
+    /* hone reward says itself what the baselines get of the pairs that it is evaluated on */
+    json_t *manifest = json_load_file("d/reward/manifest.json", 0, NULL), *baselines = json_object_get(manifest, "baselines");
+    static const char *const names[] = {"length_only", "bag_of_words"};
+    for (size_t i = 0; i < 2; i++)
+        assert_true(json_equal(json_object_get(baselines, names[i]), json_object_get(first, names[i])));
+    json_decref(manifest);
     json_decref(o);
     json_decref(stages);
 }
