@@ -141,11 +141,24 @@ INLINE lanes lanes_exp(lanes x)
 
 /* ---- matrix product ---- */
 
+/* Rows of a panel that are asked of memory before they are needed. */
+#define AHEAD 8
+
+/* Vectors of a whole panel's row, and up to how many rows of x are taken through all of them at once. */
+#define ALL (PANEL / WIDTH)
+#if TILE_ROWS == 6
+#define FEW_ROWS 3
+#else
+#define FEW_ROWS 1
+#endif
+
+/* ahead: ask for the rows of the panel to come, both strips of them: the first tile that goes through a panel. */
 INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
-                 size_t panel_ld, size_t k, const int rows, const int vectors, size_t cols, bool accumulate)
+                 size_t panel_ld, size_t k, const int rows, const int vectors, size_t cols, bool accumulate,
+                 const bool ahead)
 {
-    vec c[TILE_ROWS][2];
-    float edge[2 * WIDTH];
+    vec c[TILE_ROWS][ALL];
+    float edge[PANEL];
     bool whole = cols >= (size_t)(vectors * WIDTH);
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
@@ -155,19 +168,23 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
             memcpy(edge, from, cols * sizeof(float));
             from = edge;
         }
-#pragma GCC unroll 2
+#pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
             c[r][v] = accumulate ? *(const vec_u *)(from + v * WIDTH) : (vec){0};
     }
     for (size_t i = 0; i < k; i++) {
-        vec b[2];
-#pragma GCC unroll 2
+        vec b[ALL];
+        if (ahead) {
+            __builtin_prefetch(panel + (i + AHEAD) * panel_ld);
+            __builtin_prefetch(panel + (i + AHEAD) * panel_ld + PANEL / 2);
+        }
+#pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
             b[v] = *(const vec_u *)(panel + i * panel_ld + (size_t)v * WIDTH);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             vec a = vec_all(x[(size_t)r * x_row + i * x_col]);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
             for (int v = 0; v < vectors; v++)
                 c[r][v] = vec_fma(a, b[v], c[r][v]);
         }
@@ -175,7 +192,7 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
         float *to = y + (size_t)r * y_ld;
-#pragma GCC unroll 2
+#pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
             *(vec_u *)((whole ? to : edge) + v * WIDTH) = c[r][v];
         if (!whole)
@@ -183,23 +200,27 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
     }
 }
 
-#define TILE(R, V)                                                                                 \
+#define TILE(R, V, AHEAD_TOO)                                                                      \
     tile(y + r * y_ld + from, y_ld, x + r * x_row, x_row, x_col, panel + from, panel_ld, k, R, V,  \
-         cols - from, accumulate)
+         cols - from, accumulate, AHEAD_TOO)
 
 /* One strip of columns, `V` vectors wide, for all rows. */
 #define STRIP(V)                                                                                   \
     do {                                                                                           \
         size_t r = 0;                                                                              \
+        if (from == 0 && rows >= TILE_ROWS) {                                                      \
+            TILE(TILE_ROWS, V, true);                                                              \
+            r = TILE_ROWS;                                                                         \
+        }                                                                                          \
         for (; r + TILE_ROWS <= rows; r += TILE_ROWS)                                              \
-            TILE(TILE_ROWS, V);                                                                    \
+            TILE(TILE_ROWS, V, false);                                                             \
         switch (rows - r) {                                                                        \
             CASES(V)                                                                               \
         }                                                                                          \
     } while (0)
 #define CASE(R, V)                                                                                 \
     case R:                                                                                        \
-        TILE(R, V);                                                                                \
+        TILE(R, V, false);                                                                         \
         break;
 #if TILE_ROWS == 12
 #define CASES(V)                                                                                   \
@@ -214,6 +235,18 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
 static void gemm(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
                  size_t panel_ld, size_t k, size_t rows, size_t cols, bool accumulate)
 {
+    /* a few rows are through before a strip pays: the panel comes from memory once, row by row */
+    if (ALL > 2 && rows <= FEW_ROWS && cols == PANEL) {
+        const size_t r = 0, from = 0;
+        switch (rows) {
+#if FEW_ROWS > 1
+            CASE(3, ALL)
+            CASE(2, ALL)
+#endif
+            CASE(1, ALL)
+        }
+        return;
+    }
     for (size_t from = 0; from < cols; from += 2 * WIDTH) {
         if (cols - from > WIDTH)
             STRIP(2);
