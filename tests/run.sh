@@ -10,7 +10,7 @@ log=$build/Testing/Temporary/LastTest.log
 
 rm -f "$log"
 status=0
-ctest --test-dir "$build" --output-on-failure "${@:2}" || status=$?
+ctest --test-dir "$build" -j "$(nproc 2>/dev/null || echo 2)" --output-on-failure "${@:2}" || status=$?
 [ -e "$log" ] || {
     echo "tests/run.sh: no test was run" >&2
     exit 1

@@ -13,7 +13,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Vectors of the machine's width for the products, and of the 16 virtual lanes for everything else. */
+/* Vectors of the machine's width.  Sums over a row have 16 virtual lanes, which are LANES vectors side by side. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define WIDTH 16
@@ -26,12 +26,11 @@
 #define WIDTH 4
 #define TILE_ROWS 4
 #endif
+#define LANES (16 / WIDTH)
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef float vec_u __attribute__((vector_size(4 * WIDTH), aligned(4)));
-typedef float lanes __attribute__((vector_size(64)));
-typedef float lanes_u __attribute__((vector_size(64), aligned(4)));
-typedef int32_t ilanes __attribute__((vector_size(64)));
+typedef int32_t ivec __attribute__((vector_size(4 * WIDTH)));
 
 INLINE vec vec_fma(vec a, vec b, vec c)
 {
@@ -57,57 +56,41 @@ INLINE vec vec_all(float x)
 #endif
 }
 
-INLINE lanes lanes_fma(lanes a, lanes b, lanes c)
+INLINE vec load(const float *p)
 {
-#if defined(__AVX512F__)
-    return (lanes)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#else
-    union {
-        lanes l;
-        vec v[16 / WIDTH];
-    } x = {.l = a}, y = {.l = b}, z = {.l = c};
-    for (int i = 0; i < 16 / WIDTH; i++)
-        z.v[i] = vec_fma(x.v[i], y.v[i], z.v[i]);
-    return z.l;
-#endif
+    return *(const vec_u *)p;
 }
 
-INLINE lanes lanes_all(float x)
+INLINE void store(float *p, vec v)
 {
-    lanes v = {0};
-    return v + x;
+    *(vec_u *)p = v;
 }
 
-INLINE lanes load(const float *p)
+/* The last n < WIDTH elements, filled up. */
+INLINE vec load_tail(const float *p, size_t n, float fill)
 {
-    return *(const lanes_u *)p;
+    vec v = vec_all(fill);
+    memcpy(&v, p, n * sizeof(float));
+    return v;
 }
 
-INLINE void store(float *p, lanes v)
-{
-    *(lanes_u *)p = v;
-}
-
-/* The last n % 16 elements, filled up. */
-INLINE lanes load_tail(const float *p, size_t n, float fill)
-{
-    union {
-        lanes l;
-        float f[16];
-    } v = {.l = lanes_all(fill)};
-    memcpy(v.f, p, n * sizeof(float));
-    return v.l;
-}
-
-INLINE void store_tail(float *p, lanes v, size_t n)
+INLINE void store_tail(float *p, vec v, size_t n)
 {
     memcpy(p, &v, n * sizeof(float));
 }
 
-INLINE float lanes_sum(lanes v)
+/* The last n < 16 elements of a row that is summed, filled up. */
+INLINE void copy_tail(float to[16], const float *p, size_t n, float fill)
+{
+    for (int i = 0; i < 16; i++)
+        to[i] = fill;
+    memcpy(to, p, n * sizeof(float));
+}
+
+INLINE float lanes_sum(const vec v[LANES])
 {
     float f[16];
-    memcpy(f, &v, sizeof f);
+    memcpy(f, v, sizeof f);
     for (int half = 8; half; half /= 2)
         for (int i = 0; i < half; i++)
             f[i] += f[i + half];
@@ -117,26 +100,26 @@ INLINE float lanes_sum(lanes v)
 /* exp by the usual reduction: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r (Taylor's, whose
  * remainder is below float's rounding there), times 2^n put together from bits.  Below -87.3 it is 0, from 88.4 on
  * infinite. */
-INLINE lanes lanes_exp(lanes x)
+INLINE vec vec_exp(vec x)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    ilanes live = ~(x < -87.3f); /* a NaN lives, so that it is seen */
-    ilanes high = x > 88.7f;
-    x = (lanes)(((ilanes)x & ~high) | ((ilanes)lanes_all(88.7f) & high));
-    x = (lanes)((ilanes)x & live);
-    lanes n = lanes_fma(x, lanes_all(1.44269504088896341f), lanes_all(magic)) - magic;
-    lanes r = lanes_fma(n, lanes_all(-0.693359375f), x);
-    r = lanes_fma(n, lanes_all(2.12194440e-4f), r);
-    lanes p = lanes_all(1.0f / 5040.0f);
-    p = lanes_fma(p, r, lanes_all(1.0f / 720.0f));
-    p = lanes_fma(p, r, lanes_all(1.0f / 120.0f));
-    p = lanes_fma(p, r, lanes_all(1.0f / 24.0f));
-    p = lanes_fma(p, r, lanes_all(1.0f / 6.0f));
-    p = lanes_fma(p, r, lanes_all(0.5f));
-    p = lanes_fma(p, r, lanes_all(1.0f));
-    p = lanes_fma(p, r, lanes_all(1.0f));
-    ilanes e = (__builtin_convertvector(n, ilanes) + 127) << 23;
-    return (lanes)((ilanes)(p * (lanes)e) & live);
+    const vec magic = vec_all(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
+    ivec live = ~(x < vec_all(-87.3f)); /* a NaN lives, so that it is seen */
+    ivec high = x > vec_all(88.7f);
+    x = (vec)(((ivec)x & ~high) | ((ivec)vec_all(88.7f) & high));
+    x = (vec)((ivec)x & live);
+    vec n = vec_fma(x, vec_all(1.44269504088896341f), magic) - magic;
+    vec r = vec_fma(n, vec_all(-0.693359375f), x);
+    r = vec_fma(n, vec_all(2.12194440e-4f), r);
+    vec p = vec_all(1.0f / 5040.0f);
+    p = vec_fma(p, r, vec_all(1.0f / 720.0f));
+    p = vec_fma(p, r, vec_all(1.0f / 120.0f));
+    p = vec_fma(p, r, vec_all(1.0f / 24.0f));
+    p = vec_fma(p, r, vec_all(1.0f / 6.0f));
+    p = vec_fma(p, r, vec_all(0.5f));
+    p = vec_fma(p, r, vec_all(1.0f));
+    p = vec_fma(p, r, vec_all(1.0f));
+    ivec e = (__builtin_convertvector(n, ivec) + 127) << 23;
+    return (vec)((ivec)(p * (vec)e) & live);
 }
 
 /* ---- matrix product ---- */
@@ -259,23 +242,40 @@ static void gemm(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
 
 static float dot(const float *a, const float *b, size_t n)
 {
-    lanes s = {0};
+    vec s[LANES] = {0};
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
-        s = lanes_fma(load(a + i), load(b + i), s);
-    if (i < n)
-        s = lanes_fma(load_tail(a + i, n - i, 0), load_tail(b + i, n - i, 0), s);
+#pragma GCC unroll 4
+        for (int l = 0; l < LANES; l++)
+            s[l] = vec_fma(load(a + i + l * WIDTH), load(b + i + l * WIDTH), s[l]);
+    if (i < n) {
+        float ta[16], tb[16];
+        copy_tail(ta, a + i, n - i, 0);
+        copy_tail(tb, b + i, n - i, 0);
+#pragma GCC unroll 4
+        for (int l = 0; l < LANES; l++)
+            s[l] = vec_fma(load(ta + l * WIDTH), load(tb + l * WIDTH), s[l]);
+    }
     return lanes_sum(s);
 }
 
 static float dot3(const float *a, const float *b, const float *c, size_t n)
 {
-    lanes s = {0};
+    vec s[LANES] = {0};
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
-        s = lanes_fma(load(a + i), load(b + i) * load(c + i), s);
-    if (i < n)
-        s = lanes_fma(load_tail(a + i, n - i, 0), load_tail(b + i, n - i, 0) * load_tail(c + i, n - i, 0), s);
+#pragma GCC unroll 4
+        for (int l = 0; l < LANES; l++)
+            s[l] = vec_fma(load(a + i + l * WIDTH), load(b + i + l * WIDTH) * load(c + i + l * WIDTH), s[l]);
+    if (i < n) {
+        float ta[16], tb[16], tc[16];
+        copy_tail(ta, a + i, n - i, 0);
+        copy_tail(tb, b + i, n - i, 0);
+        copy_tail(tc, c + i, n - i, 0);
+#pragma GCC unroll 4
+        for (int l = 0; l < LANES; l++)
+            s[l] = vec_fma(load(ta + l * WIDTH), load(tb + l * WIDTH) * load(tc + l * WIDTH), s[l]);
+    }
     return lanes_sum(s);
 }
 
@@ -283,14 +283,21 @@ static float row_max(const float *x, size_t n)
 {
     float m = x[0];
     if (n >= 16) {
-        lanes v = load(x);
-        for (size_t i = 16; i + 16 <= n; i += 16) {
-            lanes w = load(x + i);
-            ilanes more = w > v;
-            v = (lanes)(((ilanes)w & more) | ((ilanes)v & ~more));
-        }
+        vec v[LANES];
+#pragma GCC unroll 4
+        for (int l = 0; l < LANES; l++)
+            v[l] = load(x + l * WIDTH);
+        for (size_t i = 16; i + 16 <= n; i += 16)
+#pragma GCC unroll 4
+            for (int l = 0; l < LANES; l++) {
+                vec w = load(x + i + l * WIDTH);
+                ivec more = w > v[l];
+                v[l] = (vec)(((ivec)w & more) | ((ivec)v[l] & ~more));
+            }
+        float f[16];
+        memcpy(f, v, sizeof f);
         for (int l = 0; l < 16; l++)
-            m = v[l] > m ? v[l] : m;
+            m = f[l] > m ? f[l] : m;
     }
     for (size_t i = n / 16 * 16; i < n; i++)
         m = x[i] > m ? x[i] : m;
@@ -299,28 +306,37 @@ static float row_max(const float *x, size_t n)
 
 static float exp_sum(float *y, const float *x, float shift, size_t n)
 {
-    lanes s = {0};
+    vec s[LANES] = {0}, down = vec_all(shift);
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        lanes e = lanes_exp(load(x + i) - shift);
-        store(y + i, e);
-        s += e;
-    }
+    for (; i + 16 <= n; i += 16)
+#pragma GCC unroll 4
+        for (int l = 0; l < LANES; l++) {
+            vec e = vec_exp(load(x + i + l * WIDTH) - down);
+            store(y + i + l * WIDTH, e);
+            s[l] += e;
+        }
     if (i < n) {
-        lanes e = lanes_exp(load_tail(x + i, n - i, -INFINITY) - shift);
-        store_tail(y + i, e, n - i);
-        s += e;
+        float tail[16];
+        copy_tail(tail, x + i, n - i, -INFINITY);
+#pragma GCC unroll 4
+        for (int l = 0; l < LANES; l++) {
+            vec e = vec_exp(load(tail + l * WIDTH) - down);
+            store(tail + l * WIDTH, e);
+            s[l] += e;
+        }
+        memcpy(y + i, tail, (n - i) * sizeof(float));
     }
     return lanes_sum(s);
 }
 
 static void exp_scale(float *p, const float *s, float shift, float factor, size_t n)
 {
+    vec down = vec_all(shift), by = vec_all(factor);
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        store(p + i, lanes_exp(load(s + i) - shift) * factor);
+    for (; i + WIDTH <= n; i += WIDTH)
+        store(p + i, vec_exp(load(s + i) - down) * by);
     if (i < n)
-        store_tail(p + i, lanes_exp(load_tail(s + i, n - i, -INFINITY) - shift) * factor, n - i);
+        store_tail(p + i, vec_exp(load_tail(s + i, n - i, -INFINITY) - down) * by, n - i);
 }
 
 static void axpy(float *restrict y, float a, const float *restrict x, size_t n)
@@ -361,43 +377,44 @@ static void norm_backward_weight(float *restrict dw, const float *restrict dy, c
         dw[i] = fmaf(dy[i], x[i] * s, dw[i]);
 }
 
-INLINE lanes sigmoid(lanes x)
+INLINE vec sigmoid(vec x)
 {
-    return 1.0f / (1.0f + lanes_exp(-x));
+    vec one = vec_all(1.0f);
+    return one / (one + vec_exp(-x));
 }
 
 static void swiglu(float *h, const float *gate, const float *up, size_t n)
 {
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        lanes g = load(gate + i);
+    for (; i + WIDTH <= n; i += WIDTH) {
+        vec g = load(gate + i);
         store(h + i, g * sigmoid(g) * load(up + i));
     }
     if (i < n) {
-        lanes g = load_tail(gate + i, n - i, 0);
+        vec g = load_tail(gate + i, n - i, 0);
         store_tail(h + i, g * sigmoid(g) * load_tail(up + i, n - i, 0), n - i);
     }
 }
 
-INLINE void swiglu_backward_16(lanes *dg, lanes *du, lanes dh, lanes g, lanes u)
+INLINE void swiglu_backward_some(vec *dg, vec *du, vec dh, vec g, vec u)
 {
-    lanes s = sigmoid(g), silu = g * s;
+    vec one = vec_all(1.0f), s = sigmoid(g), silu = g * s;
     *du = dh * silu;
-    *dg = dh * u * (s * (1.0f + g * (1.0f - s)));
+    *dg = dh * u * (s * (one + g * (one - s)));
 }
 
 static void swiglu_backward(float *dgate, float *dup, const float *dh, const float *gate, const float *up, size_t n)
 {
     size_t i = 0;
-    lanes dg, du;
-    for (; i + 16 <= n; i += 16) {
-        swiglu_backward_16(&dg, &du, load(dh + i), load(gate + i), load(up + i));
+    vec dg, du;
+    for (; i + WIDTH <= n; i += WIDTH) {
+        swiglu_backward_some(&dg, &du, load(dh + i), load(gate + i), load(up + i));
         store(dgate + i, dg);
         store(dup + i, du);
     }
     if (i < n) {
-        swiglu_backward_16(&dg, &du, load_tail(dh + i, n - i, 0), load_tail(gate + i, n - i, 0),
-                           load_tail(up + i, n - i, 0));
+        swiglu_backward_some(&dg, &du, load_tail(dh + i, n - i, 0), load_tail(gate + i, n - i, 0),
+                             load_tail(up + i, n - i, 0));
         store_tail(dgate + i, dg, n - i);
         store_tail(dup + i, du, n - i);
     }
