@@ -261,13 +261,13 @@ static void take(struct weight *w, float *to)
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < w->out; i++)
         weight_row(w, i, to + i * w->in);
-    weight_unpack(w);
     *w = weight_of_floats(to, w->out, w->in);
 }
 
 int model_make_trainable(struct model *m, struct err *err)
 {
     const struct config *c = &m->config;
+    model_unpack(m);
     const struct family *f = c->family;
     bool own_output = m->output.data != m->embed.data;
     m->embed_at = describe(m, f->embed[0], 0, c->vocab, c->width);
@@ -303,27 +303,38 @@ int model_make_trainable(struct model *m, struct err *err)
     return 0;
 }
 
+/* The matrices that are multiplied with, one after the other; NULL after the last. */
+static struct weight *linear_layer(struct model *m, size_t i)
+{
+    size_t in_layers = m->layers ? m->config.layers * LINEAR_KINDS : 0;
+    return i < in_layers ? &m->layers[i / LINEAR_KINDS].linear[i % LINEAR_KINDS] : i == in_layers ? &m->output : NULL;
+}
+
 int model_pack(struct model *m, struct err *err)
 {
     ENSURE(!m->trainable); /* panels would be stale after a step */
-    bool tied = m->output.data == m->embed.data;
-    for (size_t l = 0; l < m->config.layers; l++)
-        for (int k = 0; k < LINEAR_KINDS; k++)
-            if (weight_pack(&m->layers[l].linear[k], err))
-                return -1;
-    if (weight_pack(&m->output, err))
+    if (m->panels)
+        return 0;
+    size_t floats = 0, at = 0;
+    for (size_t i = 0; linear_layer(m, i); i++)
+        floats += weight_panel_floats(linear_layer(m, i));
+    m->panels = mem_block(floats, sizeof(float), "packed weights", err); /* one block, so that large pages fit */
+    if (!m->panels)
         return -1;
-    if (tied)
-        m->embed.panels = NULL; /* rows are read from the stored form */
+    mem_large_pages(m->panels, floats * sizeof(float));
+    for (size_t i = 0; linear_layer(m, i); i++) {
+        weight_pack(linear_layer(m, i), m->panels + at);
+        at += weight_panel_floats(linear_layer(m, i));
+    }
     return 0;
 }
 
 void model_unpack(struct model *m)
 {
-    for (size_t l = 0; m->layers && l < m->config.layers; l++)
-        for (int k = 0; k < LINEAR_KINDS; k++)
-            weight_unpack(&m->layers[l].linear[k]);
-    weight_unpack(&m->output);
+    for (size_t i = 0; linear_layer(m, i); i++)
+        linear_layer(m, i)->panels = NULL;
+    mem_block_free(m->panels);
+    m->panels = NULL;
 }
 
 size_t model_stop_tokens(const struct model *m, int32_t out[4])

@@ -141,9 +141,11 @@ int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tile
         rank = rank > w->rank ? rank : w->rank;
         mem_block_free(w->block);
         w->rows = w->rank = 0;
-        w->block = mem_block(carve_all(w, rows, rank, NULL), sizeof(float), "activations", err);
+        size_t floats = carve_all(w, rows, rank, NULL);
+        w->block = mem_block(floats, sizeof(float), "activations", err);
         if (!w->block)
             return -1;
+        mem_large_pages(w->block, floats * sizeof(float));
         carve_all(w, rows, rank, w->block);
         w->rows = rows;
         w->rank = rank;

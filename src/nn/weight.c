@@ -171,22 +171,15 @@ const float *weight_tile_backward(const struct weight *w, size_t j, size_t first
     return panel;
 }
 
-int weight_pack(struct weight *w, struct err *err)
+size_t weight_panel_floats(const struct weight *w)
 {
-    if (w->panels)
-        return 0;
-    float *panels = mem_block(panels_of(w->out) * PANEL, w->in * sizeof(float), "packed weights", err);
-    if (!panels)
-        return -1;
+    return panels_of(w->out) * PANEL * w->in;
+}
+
+void weight_pack(struct weight *w, float *panels)
+{
 #pragma omp parallel for schedule(static)
     for (size_t j = 0; j < panels_of(w->out); j++)
         fill_forward(w, j, panels + j * w->in * PANEL);
     w->panels = panels;
-    return 0;
-}
-
-void weight_unpack(struct weight *w)
-{
-    mem_block_free(w->panels);
-    w->panels = NULL;
 }

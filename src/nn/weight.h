@@ -19,7 +19,7 @@ struct weight {
     const void *data; /* `out` rows of row_bytes each; not owned */
     size_t row_bytes;
     size_t interleaved; /* head size if the rows of each head are stored for interleaved rotary pairs, or 0 */
-    float *panels;      /* owned; [out / 32 rounded up][in][32], or NULL */
+    const float *panels; /* not owned; [out / 32 rounded up][in][32], or NULL */
 };
 
 static inline size_t panels_of(size_t columns)
@@ -38,8 +38,9 @@ void weight_row(const struct weight *w, size_t i, float *out);
 const float *weight_tile_forward(const struct weight *w, size_t j);
 const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows);
 
-/* Keep the forward panels in F32 (4 bytes a weight): for generation, where a tile serves few rows. */
-int weight_pack(struct weight *w, struct err *err);
-void weight_unpack(struct weight *w);
+/* Unpack all forward panels in F32 (4 bytes a weight) into `panels`, which stays the caller's, and take tiles from there:
+ * for generation, where a tile serves few rows. */
+size_t weight_panel_floats(const struct weight *w);
+void weight_pack(struct weight *w, float *panels);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 void *xmalloc(size_t size)
@@ -86,6 +87,18 @@ void mem_block_free(void *p)
     if (p)
         memcpy(&whole, (char *)p - sizeof whole, sizeof whole);
     free(whole);
+}
+
+void mem_large_pages(void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t large = (uintptr_t)1 << 21;
+    uintptr_t from = ((uintptr_t)p + large - 1) & ~(large - 1), to = ((uintptr_t)p + bytes) & ~(large - 1);
+    if (from < to)
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE); /* where it is refused, small pages do */
+#else
+    (void)p, (void)bytes;
+#endif
 }
 
 double mem_peak_rss_mib(void)

@@ -24,6 +24,9 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void *mem_block(size_t n, size_t size, const char *what, struct err *err);
 void mem_block_free(void *p);
 
+/* All of these bytes will be used, and often: ask for large pages, which the processor finds faster. */
+void mem_large_pages(void *p, size_t bytes);
+
 /* Largest resident set of this process so far, in MiB. */
 double mem_peak_rss_mib(void);
 
