@@ -274,7 +274,7 @@ static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved
     float *turned = constant_floats(out * in, UNTOUCHED);
     for (size_t o = 0; o < out; o++)
         weight_row(&w, o, rows + o * in);
-    float *panels = constant_floats(weight_panel_floats(&w), NAN);
+    void *panels = constant_floats(weight_panel_bytes(&w) / sizeof(float), NAN);
     for (int packed = 0; packed < 2; packed++) {
         if (packed)
             weight_pack(&w, panels);

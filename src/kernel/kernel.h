@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "kernel/dtype.h"
+
 /* Columns of a panel of weights: [k][PANEL], k in order. */
 #define PANEL 32
 
@@ -29,6 +31,9 @@ struct kernel {
      * The panel has PANEL readable columns.  With `accumulate` the sum starts from y. */
     void (*gemm)(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
                  size_t panel_ld, size_t k, size_t rows, size_t cols, bool accumulate);
+
+    /* A packed panel (panel.h) of k rows as floats [k][PANEL]; not for types that are packed as plain floats. */
+    void (*unpack)(float *panel, const void *packed, enum dtype type, size_t k);
 
     float (*dot)(const float *a, const float *b, size_t n);
     float (*max)(const float *x, size_t n); /* n > 0 */

@@ -238,6 +238,81 @@ static void gemm(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
     }
 }
 
+/* ---- packed panels ---- */
+
+/* WIDTH bytes, without or with a sign, as floats. */
+INLINE vec vec_bytes(const uint8_t *p, const bool with_sign)
+{
+#if defined(__AVX512F__)
+    __m128i q = _mm_loadu_si128((const __m128i *)p);
+    return (vec)_mm512_cvtepi32_ps(with_sign ? _mm512_cvtepi8_epi32(q) : _mm512_cvtepu8_epi32(q));
+#elif defined(__AVX2__)
+    __m128i q = _mm_loadl_epi64((const __m128i *)p);
+    return (vec)_mm256_cvtepi32_ps(with_sign ? _mm256_cvtepi8_epi32(q) : _mm256_cvtepu8_epi32(q));
+#else
+    vec v;
+    for (int i = 0; i < WIDTH; i++)
+        v[i] = with_sign ? (float)(int8_t)p[i] : (float)p[i];
+    return v;
+#endif
+}
+
+typedef uint8_t bytes_16 __attribute__((vector_size(16)));
+
+/* 32 rows of 32 columns: q as bytes, their scales and minima (NULL: none), and what is taken off q first. */
+INLINE void unpack_block(float *panel, const uint8_t *q, const float *d, const float *m, const bool four_bits)
+{
+    vec scale[ALL], least[ALL];
+#pragma GCC unroll 8
+    for (int v = 0; v < ALL; v++) {
+        scale[v] = load(d + v * WIDTH);
+        least[v] = m ? load(m + v * WIDTH) : (vec){0};
+    }
+    for (size_t i = 0; i < 32; i++) {
+        uint8_t both[PANEL];
+        const uint8_t *from = q + i * PANEL;
+        if (four_bits) {
+            bytes_16 packed, low, high;
+            memcpy(&packed, q + i * (PANEL / 2), sizeof packed);
+            low = packed & 15;
+            high = packed >> 4;
+            memcpy(both, &low, sizeof low);
+            memcpy(both + PANEL / 2, &high, sizeof high);
+            from = both;
+        }
+#pragma GCC unroll 8
+        for (int v = 0; v < ALL; v++) {
+            vec x = vec_bytes(from + v * WIDTH, !four_bits);
+            if (four_bits && !m)
+                x -= vec_all(8.0f);
+            x *= scale[v]; /* exact (dtype.h) */
+            store(panel + i * PANEL + v * WIDTH, m ? x + least[v] : x);
+        }
+    }
+}
+
+static void unpack(float *panel, const void *packed, enum dtype type, size_t k)
+{
+    const uint8_t *in = packed;
+    switch (type) {
+    case DTYPE_Q4_0:
+        for (size_t i = 0; i < k; i += 32, in += 4 * PANEL + 32 * (PANEL / 2))
+            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, true);
+        break;
+    case DTYPE_Q4_1:
+        for (size_t i = 0; i < k; i += 32, in += 8 * PANEL + 32 * (PANEL / 2))
+            unpack_block(panel + i * PANEL, in + 8 * PANEL, (const float *)(const void *)in,
+                         (const float *)(const void *)in + PANEL, true);
+        break;
+    case DTYPE_Q8_0:
+        for (size_t i = 0; i < k; i += 32, in += 4 * PANEL + 32 * PANEL)
+            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, false);
+        break;
+    default: /* numbers of two bytes: in order, as in a stored row */
+        dtype_unpack(type, panel, in, 0, k * PANEL);
+    }
+}
+
 /* ---- rows ---- */
 
 static float dot(const float *a, const float *b, size_t n)
@@ -470,6 +545,7 @@ const struct kernel PASTE(kernel_, KERNEL_ISA) = {
     .name = STRING(KERNEL_ISA),
     .vector_floats = WIDTH,
     .gemm = gemm,
+    .unpack = unpack,
     .dot = dot,
     .max = row_max,
     .exp_sum = exp_sum,

@@ -315,16 +315,16 @@ int model_pack(struct model *m, struct err *err)
     ENSURE(!m->trainable); /* panels would be stale after a step */
     if (m->panels)
         return 0;
-    size_t floats = 0, at = 0;
+    size_t bytes = 0, at = 0;
     for (size_t i = 0; linear_layer(m, i); i++)
-        floats += weight_panel_floats(linear_layer(m, i));
-    m->panels = mem_block(floats, sizeof(float), "packed weights", err); /* one block, so that large pages fit */
+        bytes += weight_panel_bytes(linear_layer(m, i));
+    m->panels = mem_block(bytes, 1, "packed weights", err); /* one block, so that large pages fit */
     if (!m->panels)
         return -1;
-    mem_large_pages(m->panels, floats * sizeof(float));
+    mem_large_pages(m->panels, bytes);
     for (size_t i = 0; linear_layer(m, i); i++) {
         weight_pack(linear_layer(m, i), m->panels + at);
-        at += weight_panel_floats(linear_layer(m, i));
+        at += weight_panel_bytes(linear_layer(m, i));
     }
     return 0;
 }

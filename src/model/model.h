@@ -38,7 +38,7 @@ struct model {
     struct tensor_file tensors; /* what the weights point into (a folder's) */
     struct gguf gguf;           /* (a GGUF's) */
     float *norms;               /* owned */
-    float *panels;              /* owned; of all linear layers (model_pack), or NULL */
+    char *panels;               /* owned; of all linear layers (model_pack), or NULL */
 };
 
 /* path: a Hugging Face folder or a .gguf file.  tokenizer: another folder to take the tokenizer and template from, or NULL. */
@@ -48,7 +48,7 @@ void model_release(struct model *m);
 /* Copy every weight into one block of floats that an optimiser may change. */
 int model_make_trainable(struct model *m, struct err *err);
 
-/* Keep panels of all linear layers (see weight_pack) for generation; does nothing where they are there. */
+/* Pack all linear layers (see weight_pack): a copy in the stored size, quick to use; does nothing where it is there. */
 int model_pack(struct model *m, struct err *err);
 void model_unpack(struct model *m);
 

@@ -128,10 +128,14 @@ static void fill_forward(const struct weight *w, size_t j, float *panel)
 
 const float *weight_tile_forward(const struct weight *w, size_t j)
 {
-    if (w->panels)
-        return w->panels + j * w->in * PANEL;
+    const char *packed = w->panels ? w->panels + j * panel_bytes(w->type, w->in) : NULL;
+    if (packed && panel_is_plain(w->type))
+        return (const float *)(const void *)packed;
     float *panel = scratch(SCRATCH_TILE, w->in * PANEL);
-    fill_forward(w, j, panel);
+    if (packed)
+        kernel()->unpack(panel, packed, w->type, w->in);
+    else
+        fill_forward(w, j, panel);
     return panel;
 }
 
@@ -171,15 +175,20 @@ const float *weight_tile_backward(const struct weight *w, size_t j, size_t first
     return panel;
 }
 
-size_t weight_panel_floats(const struct weight *w)
+size_t weight_panel_bytes(const struct weight *w)
 {
-    return panels_of(w->out) * PANEL * w->in;
+    return panels_of(w->out) * panel_bytes(w->type, w->in);
 }
 
-void weight_pack(struct weight *w, float *panels)
+void weight_pack(struct weight *w, void *panels)
 {
+    size_t bytes = panel_bytes(w->type, w->in);
 #pragma omp parallel for schedule(static)
-    for (size_t j = 0; j < panels_of(w->out); j++)
-        fill_forward(w, j, panels + j * w->in * PANEL);
+    for (size_t j = 0; j < panels_of(w->out); j++) {
+        const void *rows[PANEL];
+        for (size_t r = 0; r < PANEL; r++)
+            rows[r] = j * PANEL + r < w->out ? stored_row(w, j * PANEL + r) : NULL;
+        panel_pack((char *)panels + j * bytes, w->type, rows, w->in);
+    }
     w->panels = panels;
 }

@@ -2,8 +2,8 @@
  *
  * weight_tile() is the one way to its values for arithmetic: 32 columns of the product at a time, as a panel
  * that kernel()->gemm takes.  Forward (x times the transpose) the panel is [in][32], for outputs 32 j ..;
- * backward (dy times the matrix) it is [rows][32], for inputs 32 j ... .  Panels either are kept in F32
- * (weight_pack) or unpacked from the stored blocks into the thread's scratch: callers cannot tell. */
+ * backward (dy times the matrix) it is [rows][32], for inputs 32 j ... .  Panels are unpacked into the thread's scratch,
+ * from the stored blocks or, quicker, from packed panels (weight_pack): callers cannot tell. */
 #ifndef HONE_NN_WEIGHT_H
 #define HONE_NN_WEIGHT_H
 
@@ -11,6 +11,7 @@
 
 #include "kernel/dtype.h"
 #include "kernel/kernel.h"
+#include "kernel/panel.h"
 #include "util/err.h"
 
 struct weight {
@@ -19,7 +20,7 @@ struct weight {
     const void *data; /* `out` rows of row_bytes each; not owned */
     size_t row_bytes;
     size_t interleaved; /* head size if the rows of each head are stored for interleaved rotary pairs, or 0 */
-    const float *panels; /* not owned; [out / 32 rounded up][in][32], or NULL */
+    const char *panels; /* not owned; forward panels, packed (kernel/panel.h), or NULL */
 };
 
 static inline size_t panels_of(size_t columns)
@@ -38,9 +39,9 @@ void weight_row(const struct weight *w, size_t i, float *out);
 const float *weight_tile_forward(const struct weight *w, size_t j);
 const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows);
 
-/* Unpack all forward panels in F32 (4 bytes a weight) into `panels`, which stays the caller's, and take tiles from there:
- * for generation, where a tile serves few rows. */
-size_t weight_panel_floats(const struct weight *w);
-void weight_pack(struct weight *w, float *panels);
+/* Pack all forward panels, in about the bytes that the matrix is stored in, into `panels`, which stays the caller's, and
+ * take tiles from there. */
+size_t weight_panel_bytes(const struct weight *w);
+void weight_pack(struct weight *w, void *panels);
 
 #endif

@@ -1,0 +1,96 @@
+#include "kernel/panel.h"
+
+#include <string.h>
+
+#include "kernel/kernel.h"
+#include "util/err.h"
+
+/* Bytes of what 32 rows of a packed panel share, and of each of them. */
+static void shape_of(enum dtype type, size_t *shared, size_t *each)
+{
+    *each = 0;
+    *shared = type == DTYPE_Q4_1 ? 8 * PANEL : type == DTYPE_Q4_0 || type == DTYPE_Q8_0 ? 4 * PANEL : 0;
+    switch (type) {
+    case DTYPE_F32:
+    case DTYPE_Q6_K:
+        *each = 4 * PANEL;
+        break;
+    case DTYPE_F16:
+    case DTYPE_BF16:
+        *each = 2 * PANEL;
+        break;
+    case DTYPE_Q4_0:
+    case DTYPE_Q4_1:
+        *each = PANEL / 2;
+        break;
+    case DTYPE_Q8_0:
+        *each = PANEL;
+        break;
+    case DTYPE_COUNT:
+        BUG("a type that cannot be packed");
+    }
+}
+
+size_t panel_bytes(enum dtype type, size_t k)
+{
+    size_t shared, each;
+    ENSURE(k % dtype_table[type].block == 0);
+    shape_of(type, &shared, &each);
+    return k * each + (shared ? k / 32 * shared : 0);
+}
+
+/* One block of 32 weights of one row into column c. */
+static void pack_block(unsigned char *to, enum dtype type, const unsigned char *block, size_t c)
+{
+    uint16_t half;
+    memcpy(&half, block, 2);
+    float d = dtype_f16(half);
+    memcpy(to + 4 * c, &d, 4);
+    if (type == DTYPE_Q8_0) {
+        for (size_t i = 0; i < 32; i++)
+            to[4 * PANEL + i * PANEL + c] = block[2 + i];
+        return;
+    }
+    const unsigned char *q = block + 2;
+    unsigned char *rows = to + 4 * PANEL;
+    if (type == DTYPE_Q4_1) {
+        memcpy(&half, block + 2, 2);
+        float m = dtype_f16(half);
+        memcpy(to + 4 * PANEL + 4 * c, &m, 4);
+        q = block + 4;
+        rows = to + 8 * PANEL;
+    }
+    int up = c < PANEL / 2 ? 0 : 4;
+    for (size_t i = 0; i < 16; i++) {
+        rows[i * (PANEL / 2) + c % (PANEL / 2)] |= (unsigned char)((q[i] & 15) << up);
+        rows[(i + 16) * (PANEL / 2) + c % (PANEL / 2)] |= (unsigned char)((q[i] >> 4) << up);
+    }
+}
+
+void panel_pack(void *to, enum dtype type, const void *const rows[32], size_t k)
+{
+    size_t shared, each;
+    shape_of(type, &shared, &each);
+    unsigned char *out = to;
+    memset(out, 0, panel_bytes(type, k));
+    for (size_t c = 0; c < PANEL; c++) {
+        const unsigned char *in = rows[c];
+        if (!in)
+            continue;
+        if (shared) {
+            for (size_t b = 0; b < k / 32; b++)
+                pack_block(out + b * (shared + 32 * each), type, in + b * dtype_table[type].bytes, c);
+        } else if (each == 2 * PANEL) {
+            for (size_t i = 0; i < k; i++)
+                memcpy(out + i * each + 2 * c, in + 2 * i, 2);
+        } else {
+            float some[256];
+            for (size_t at = 0; at < k; at += 256) {
+                size_t n = k - at < 256 ? k - at : 256;
+                dtype_unpack(type, some, in, at, n);
+                for (size_t i = 0; i < n; i++)
+                    memcpy(out + (at + i) * each + 4 * c, some + i, 4);
+            }
+        }
+    }
+}
