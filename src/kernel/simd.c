@@ -259,7 +259,8 @@ INLINE vec vec_bytes(const uint8_t *p, const bool with_sign)
 
 typedef uint8_t bytes_16 __attribute__((vector_size(16)));
 
-/* 32 rows of 32 columns: q as bytes, their scales and minima (NULL: none), and what is taken off q first. */
+/* 32 rows of 32 columns: q, of a byte or of four bits, their scales, and their minima (NULL: none; four bits stand for
+ * -8 .. 7 then). */
 INLINE void unpack_block(float *panel, const uint8_t *q, const float *d, const float *m, const bool four_bits)
 {
     vec scale[ALL], least[ALL];
@@ -285,8 +286,8 @@ INLINE void unpack_block(float *panel, const uint8_t *q, const float *d, const f
             vec x = vec_bytes(from + v * WIDTH, !four_bits);
             if (four_bits && !m)
                 x -= vec_all(8.0f);
-            x *= scale[v]; /* exact (dtype.h) */
-            store(panel + i * PANEL + v * WIDTH, m ? x + least[v] : x);
+            /* the product is exact (dtype.h), so a fused addition rounds as two operations do */
+            store(panel + i * PANEL + v * WIDTH, m ? vec_fma(x, scale[v], least[v]) : x * scale[v]);
         }
     }
 }
