@@ -227,6 +227,16 @@ static void win_rates(struct page *p)
     report_table_end(&p->r);
     report_text(&p->r, "The last column is PPO's own teacher: what PPO optimised. It is shown for the difference between the two, "
                        "not as a result.");
+    const json_t *base = find(p->policies, "base"), *sft = find(p->policies, "sft");
+    struct interval won = win_rate(base, 1);
+    if (won.lo > 0.5 && rubric_share(base).value < rubric_share(sft).value)
+        report_text(&p->r, "Read the base model's row with care: the judge prefers its answers in %.0f of 100, though only %.0f %% of "
+                           "them keep the rules of the house and SFT's %.0f %%. A reward model knows the differences that its "
+                           "comparisons show, between one answer in the shop's voice and another. The base model's text is unlike "
+                           "all of them (%.0f nats from SFT), and what a reward model makes of such text is a guess. PPO and DPO "
+                           "stay nearer to SFT, where it knows its trade.",
+                    100 * won.value, 100 * rubric_share(base).value, 100 * rubric_share(sft).value,
+                    at(base, "kl_to_sft").value);
 }
 
 static void policies(struct page *p)
