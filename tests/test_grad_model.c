@@ -722,6 +722,34 @@ static void check_stem(void)
     }
 }
 
+/* Many trees on several threads ask for the same keys' gradients at once, and are still added up in their order. */
+static void check_crowded_stem(void)
+{
+    struct tiny t;
+    struct forest f = {{60}, {-1}};
+    size_t whole[1][2] = {{1, 16}};
+    checking("a crowded stem");
+    tiny_make(&t, &shapes[ADAPTER_TIED]);
+    for (size_t i = 1; i <= 16; i++)
+        f.n[i] = i % 3 + 1;
+    struct sample s = plant(&f, t.shape->vocab);
+    float *dlogp = random_floats(s.n_targets, 1, 1.315), *dscores = random_floats(s.n_scores, 2, 1.115);
+    float *logp = constant_floats(s.n_targets, NAN), *scores = constant_floats(s.n_scores, NAN);
+    struct blocks first = {0};
+    int threads = omp_get_max_threads();
+    for (int round = 0; round < 60; round++) {
+        omp_set_num_threads(round ? 4 : 1);
+        struct blocks b = train_after_stem(&t, &s.b, (const size_t(*)[2])whole, 1, dlogp, dscores, logp, scores);
+        if (round == 0)
+            first = b;
+        else
+            expect_same("gradients on four threads", b.data, first.data, b.n);
+    }
+    omp_set_num_threads(threads);
+    batch_release(&s.b);
+    tiny_release(&t);
+}
+
 /* An adapter whose B is 0 leaves every bit of the base as it was. */
 static void check_fresh_adapter(void)
 {
@@ -761,6 +789,7 @@ TEST(same_in_any_batch)
 TEST(same_gradient)
 TEST(shared_prompt_gradient)
 TEST(stem)
+TEST(crowded_stem)
 TEST(fresh_adapter)
 
 static int drop_first_isa(void **state)
@@ -780,6 +809,7 @@ int main(void)
         cmocka_unit_test_teardown(test_same_gradient, drop_first_isa),
         cmocka_unit_test(test_shared_prompt_gradient),
         cmocka_unit_test(test_stem),
+        cmocka_unit_test(test_crowded_stem),
         cmocka_unit_test(test_fresh_adapter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

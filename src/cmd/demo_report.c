@@ -533,7 +533,8 @@ int demo_report(const struct demo *d, struct err *err)
         p.rewards = json_object_get(p.results, "reward_models");
         p.policies = json_object_get(p.results, "policies");
         p.goals = json_object_get(p.results, "goals");
-        report_init(&p.r, "hone demo", d->args->model);
+        const char *slash = strrchr(d->args->model, '/');
+        report_init(&p.r, "hone demo", slash && slash[1] ? slash + 1 : d->args->model);
         rc = draw(&p, err);
         if (rc == 0)
             rc = report_write(&p.r, path, err);
