@@ -65,8 +65,12 @@ static void spin_less(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
         return;
-    if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0)
-        execv("/proc/self/exe", argv); /* where there is no /proc it goes on as it is */
+    char self[4096]; /* by its own name, so that it is found under it in a list of processes */
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0 && setenv("GOMP_SPINCOUNT", "20000", 1) == 0) {
+        self[n] = 0;
+        execv(self, argv); /* where that cannot be, it goes on as it is */
+    }
 }
 
 int main(int argc, char **argv)
