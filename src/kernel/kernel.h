@@ -27,12 +27,27 @@ struct kernel {
     const char *name;
     int vector_floats;
 
-    /* y[r][c] = or += sum over k of x[r*x_row + k*x_col] * panel[k*panel_ld + c], r < rows, c < cols <= PANEL.
-     * The panel has PANEL readable columns.  With `accumulate` the sum starts from y. */
-    void (*gemm)(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
-                 size_t panel_ld, size_t k, size_t rows, size_t cols, bool accumulate);
+    /* Rows of a register tile: of a strip of packed x. */
+    size_t tile_rows;
 
-    /* A packed panel (panel.h) of k rows as floats [k][PANEL]; not for types that are packed as plain floats. */
+    /* y[r][c] = start[r][c] + sum over k of x[r*x_row + k*x_col] * panel[k*panel_ld + c], r < rows, c < cols <= PANEL.
+     * The panel has PANEL readable columns.  start: rows as far apart as y's; may be y; NULL: zeros. */
+    void (*gemm)(float *y, size_t y_ld, const float *start, const float *x, size_t x_row, size_t x_col, const float *panel,
+                 size_t panel_ld, size_t k, size_t rows, size_t cols);
+
+    /* The same for packed x: strips of tile_rows rows, [k][tile_rows] each, as pack makes them.  What many panels go
+     * through is worth packing: it is read in one straight run, whatever the distance of x's rows was. */
+    void (*gemm_strips)(float *y, size_t y_ld, const float *start, const float *strips, const float *panel, size_t panel_ld,
+                        size_t k, size_t rows, size_t cols);
+    void (*pack)(float *strips, const float *x, size_t x_row, size_t x_col, size_t k, size_t rows);
+
+    /* The same for up to few_rows rows and a packed panel (panel.h), unpacked on the way; not for types that are packed as
+     * plain floats. */
+    size_t few_rows;
+    void (*gemm_few)(float *y, size_t y_ld, const float *start, const float *x, size_t x_row, const void *packed,
+                     enum dtype type, size_t k, size_t rows, size_t cols);
+
+    /* A packed panel of k rows as floats [k][PANEL]; not for types that are packed as plain floats. */
     void (*unpack)(float *panel, const void *packed, enum dtype type, size_t k);
 
     float (*dot)(const float *a, const float *b, size_t n);

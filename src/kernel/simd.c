@@ -135,9 +135,19 @@ INLINE vec vec_exp(vec x)
 #define FEW_ROWS 1
 #endif
 
-/* ahead: ask for the rows of the panel to come, both strips of them: the first tile that goes through a panel. */
-INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
-                 size_t panel_ld, size_t k, const int rows, const int vectors, size_t cols, bool accumulate,
+/* Up to how many rows go through a packed panel while it is unpacked: as many as leave registers for that. */
+#if WIDTH == 16
+#define FUSED_ROWS 4
+#elif WIDTH == 8
+#define FUSED_ROWS 2
+#else
+#define FUSED_ROWS 1
+#endif
+
+/* A tile of y: the rows and columns that a run over k keeps in registers.  ahead: ask for the rows of the panel to
+ * come, both strips of them: the first tile that goes through a panel. */
+INLINE void tile(float *y, size_t y_ld, const float *start, const float *x, const size_t x_row, const size_t x_col,
+                 const float *panel, size_t panel_ld, size_t k, const int rows, const int vectors, size_t cols,
                  const bool ahead)
 {
     vec c[TILE_ROWS][ALL];
@@ -145,15 +155,15 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
     bool whole = cols >= (size_t)(vectors * WIDTH);
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
-        const float *from = y + (size_t)r * y_ld;
-        if (accumulate && !whole) {
+        const float *from = start + (size_t)r * y_ld;
+        if (start && !whole) {
             memset(edge, 0, sizeof edge);
             memcpy(edge, from, cols * sizeof(float));
             from = edge;
         }
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
-            c[r][v] = accumulate ? *(const vec_u *)(from + v * WIDTH) : (vec){0};
+            c[r][v] = start ? load(from + v * WIDTH) : (vec){0};
     }
     for (size_t i = 0; i < k; i++) {
         vec b[ALL];
@@ -163,7 +173,7 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
         }
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
-            b[v] = *(const vec_u *)(panel + i * panel_ld + (size_t)v * WIDTH);
+            b[v] = load(panel + i * panel_ld + (size_t)v * WIDTH);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             vec a = vec_all(x[(size_t)r * x_row + i * x_col]);
@@ -177,30 +187,24 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
         float *to = y + (size_t)r * y_ld;
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
-            *(vec_u *)((whole ? to : edge) + v * WIDTH) = c[r][v];
+            store((whole ? to : edge) + v * WIDTH, c[r][v]);
         if (!whole)
             memcpy(to, edge, cols * sizeof(float));
     }
 }
 
-#define TILE(R, V, AHEAD_TOO)                                                                      \
-    tile(y + r * y_ld + from, y_ld, x + r * x_row, x_row, x_col, panel + from, panel_ld, k, R, V,  \
-         cols - from, accumulate, AHEAD_TOO)
+/* What a product is of; passed on by value to inlined functions, so that constants in it stay constants. */
+struct operands {
+    float *y;
+    const float *start, *x, *panel;
+    size_t y_ld, x_row, x_col, x_tile, panel_ld, k; /* x_tile: from a tile's x to the next one's */
+};
 
-/* One strip of columns, `V` vectors wide, for all rows. */
-#define STRIP(V)                                                                                   \
-    do {                                                                                           \
-        size_t r = 0;                                                                              \
-        if (from == 0 && rows >= TILE_ROWS) {                                                      \
-            TILE(TILE_ROWS, V, true);                                                              \
-            r = TILE_ROWS;                                                                         \
-        }                                                                                          \
-        for (; r + TILE_ROWS <= rows; r += TILE_ROWS)                                              \
-            TILE(TILE_ROWS, V, false);                                                             \
-        switch (rows - r) {                                                                        \
-            CASES(V)                                                                               \
-        }                                                                                          \
-    } while (0)
+/* Tile number t, R of its rows, columns from .. cols. */
+#define TILE(R, V, AHEAD_TOO)                                                                      \
+    tile(o.y + t * TILE_ROWS * o.y_ld + from, o.y_ld,                                              \
+         o.start ? o.start + t * TILE_ROWS * o.y_ld + from : NULL, o.x + t * o.x_tile, o.x_row,    \
+         o.x_col, o.panel + from, o.panel_ld, o.k, R, V, cols - from, AHEAD_TOO)
 #define CASE(R, V)                                                                                 \
     case R:                                                                                        \
         TILE(R, V, false);                                                                         \
@@ -215,12 +219,40 @@ INLINE void tile(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
 #define CASES(V) CASE(1, V) CASE(2, V) CASE(3, V)
 #endif
 
-static void gemm(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_col, const float *panel,
-                 size_t panel_ld, size_t k, size_t rows, size_t cols, bool accumulate)
+/* Columns from .. cols, at most two vectors of them, of tile t. */
+#define COLUMNS(V)                                                                                 \
+    do {                                                                                           \
+        if (left >= TILE_ROWS && t == 0 && from == 0)                                              \
+            TILE(TILE_ROWS, V, true);                                                              \
+        else if (left >= TILE_ROWS)                                                                \
+            TILE(TILE_ROWS, V, false);                                                             \
+        else                                                                                       \
+            switch (left) {                                                                        \
+                CASES(V)                                                                           \
+            }                                                                                      \
+    } while (0)
+
+/* Tile after tile of rows, each through all columns while its x is near. */
+INLINE void product(const struct operands o, size_t rows, size_t cols)
 {
+    for (size_t t = 0; t * TILE_ROWS < rows; t++) {
+        const size_t left = rows - t * TILE_ROWS;
+        for (size_t from = 0; from < cols; from += 2 * WIDTH) {
+            if (cols - from > WIDTH)
+                COLUMNS(2);
+            else
+                COLUMNS(1);
+        }
+    }
+}
+
+static void gemm(float *y, size_t y_ld, const float *start, const float *x, size_t x_row, size_t x_col,
+                 const float *panel, size_t panel_ld, size_t k, size_t rows, size_t cols)
+{
+    const struct operands o = {y, start, x, panel, y_ld, x_row, x_col, TILE_ROWS * x_row, panel_ld, k};
     /* a few rows are through before a strip pays: the panel comes from memory once, row by row */
     if (ALL > 2 && rows <= FEW_ROWS && cols == PANEL) {
-        const size_t r = 0, from = 0;
+        const size_t t = 0, from = 0;
         switch (rows) {
 #if FEW_ROWS > 1
             CASE(3, ALL)
@@ -230,87 +262,255 @@ static void gemm(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_c
         }
         return;
     }
-    for (size_t from = 0; from < cols; from += 2 * WIDTH) {
-        if (cols - from > WIDTH)
-            STRIP(2);
-        else
-            STRIP(1);
+    product(o, rows, cols);
+}
+
+static void gemm_strips(float *y, size_t y_ld, const float *start, const float *strips, const float *panel, size_t panel_ld,
+                        size_t k, size_t rows, size_t cols)
+{
+    const struct operands o = {y, start, strips, panel, y_ld, 1, TILE_ROWS, TILE_ROWS * k, panel_ld, k};
+    product(o, rows, cols);
+}
+
+typedef float four __attribute__((vector_size(16)));
+
+/* Four numbers of four rows, turned: to[i][r] = x[r][i], rows of `to` TILE_ROWS apart. */
+INLINE void turn_4(float *to, const float *x, size_t x_row)
+{
+    four r[4], s[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        memcpy(&r[i], x + (size_t)i * x_row, sizeof r[i]);
+    s[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+    s[1] = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    s[2] = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+    s[3] = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        r[2 * i] = __builtin_shufflevector(s[i], s[i + 2], 0, 1, 4, 5);
+        r[2 * i + 1] = __builtin_shufflevector(s[i], s[i + 2], 2, 3, 6, 7);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        memcpy(to + i * TILE_ROWS, &r[i], sizeof r[i]);
+}
+
+static void pack(float *strips, const float *x, size_t x_row, size_t x_col, size_t k, size_t rows)
+{
+    for (size_t first = 0; first < rows; first += TILE_ROWS, strips += TILE_ROWS * k) {
+        size_t n = rows - first < TILE_ROWS ? rows - first : TILE_ROWS, r = 0;
+        const float *from = x + first * x_row;
+        if (x_row == 1 && n == TILE_ROWS) {
+            for (size_t i = 0; i < k; i++)
+                memcpy(strips + i * TILE_ROWS, from + i * x_col, TILE_ROWS * sizeof(float));
+            continue;
+        }
+        size_t i = 0;
+        for (; x_col == 1 && i + 4 <= k; i += 4)
+            for (r = 0; r + 4 <= n; r += 4)
+                turn_4(strips + i * TILE_ROWS + r, from + r * x_row + i, x_row);
+        for (size_t q = 0; q < k; q++)
+            for (size_t s = q < i ? r : 0; s < n; s++)
+                strips[q * TILE_ROWS + s] = from[s * x_row + q * x_col];
     }
 }
 
 /* ---- packed panels ---- */
 
-/* WIDTH bytes, without or with a sign, as floats. */
-INLINE vec vec_bytes(const uint8_t *p, const bool with_sign)
+/* WIDTH whole numbers, stored in a byte each without a sign, in a byte each with one, or in two bytes. */
+INLINE ivec widen_bytes(const uint8_t *p)
 {
 #if defined(__AVX512F__)
-    __m128i q = _mm_loadu_si128((const __m128i *)p);
-    return (vec)_mm512_cvtepi32_ps(with_sign ? _mm512_cvtepi8_epi32(q) : _mm512_cvtepu8_epi32(q));
+    return (ivec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
 #elif defined(__AVX2__)
-    __m128i q = _mm_loadl_epi64((const __m128i *)p);
-    return (vec)_mm256_cvtepi32_ps(with_sign ? _mm256_cvtepi8_epi32(q) : _mm256_cvtepu8_epi32(q));
+    return (ivec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
 #else
-    vec v;
+    ivec v;
     for (int i = 0; i < WIDTH; i++)
-        v[i] = with_sign ? (float)(int8_t)p[i] : (float)p[i];
+        v[i] = p[i];
     return v;
 #endif
 }
 
-typedef uint8_t bytes_16 __attribute__((vector_size(16)));
-
-/* 32 rows of 32 columns: q, of a byte or of four bits, their scales, and their minima (NULL: none; four bits stand for
- * -8 .. 7 then). */
-INLINE void unpack_block(float *panel, const uint8_t *q, const float *d, const float *m, const bool four_bits)
+INLINE ivec widen_signed(const uint8_t *p)
 {
-    vec scale[ALL], least[ALL];
-#pragma GCC unroll 8
-    for (int v = 0; v < ALL; v++) {
-        scale[v] = load(d + v * WIDTH);
-        least[v] = m ? load(m + v * WIDTH) : (vec){0};
-    }
-    for (size_t i = 0; i < 32; i++) {
-        uint8_t both[PANEL];
-        const uint8_t *from = q + i * PANEL;
-        if (four_bits) {
-            bytes_16 packed, low, high;
-            memcpy(&packed, q + i * (PANEL / 2), sizeof packed);
-            low = packed & 15;
-            high = packed >> 4;
-            memcpy(both, &low, sizeof low);
-            memcpy(both + PANEL / 2, &high, sizeof high);
-            from = both;
-        }
-#pragma GCC unroll 8
-        for (int v = 0; v < ALL; v++) {
-            vec x = vec_bytes(from + v * WIDTH, !four_bits);
-            if (four_bits && !m)
-                x -= vec_all(8.0f);
-            /* the product is exact (dtype.h), so a fused addition rounds as two operations do */
-            store(panel + i * PANEL + v * WIDTH, m ? vec_fma(x, scale[v], least[v]) : x * scale[v]);
-        }
+    ivec v = widen_bytes(p); /* the sign is the highest of eight bits */
+    return (v << 24) >> 24;
+}
+
+INLINE ivec widen_pairs(const uint8_t *p)
+{
+#if defined(__AVX512F__)
+    return (ivec)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__AVX2__)
+    return (ivec)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+#else
+    ivec v;
+    for (int i = 0; i < WIDTH; i++)
+        v[i] = p[2 * i] | p[2 * i + 1] << 8;
+    return v;
+#endif
+}
+
+INLINE vec vec_half(const uint8_t *p)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__AVX2__)
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#else
+    vec v;
+    for (int i = 0; i < WIDTH; i++)
+        v[i] = dtype_f16((uint16_t)(p[2 * i] | p[2 * i + 1] << 8));
+    return v;
+#endif
+}
+
+/* What a block of 32 rows of a panel has for each column: its scale, and for Q4_1 its minimum. */
+struct block_of {
+    const float *d, *m;
+    const uint8_t *rows;
+    size_t row_bytes, bytes;
+};
+
+INLINE struct block_of block_at(const uint8_t *in, const enum dtype type)
+{
+    const float *d = (const float *)(const void *)in;
+    switch (type) {
+    case DTYPE_Q4_0:
+        return (struct block_of){d, NULL, in + 4 * PANEL, PANEL / 2, 4 * PANEL + 32 * (PANEL / 2)};
+    case DTYPE_Q4_1:
+        return (struct block_of){d, d + PANEL, in + 8 * PANEL, PANEL / 2, 8 * PANEL + 32 * (PANEL / 2)};
+    case DTYPE_Q8_0:
+        return (struct block_of){d, NULL, in + 4 * PANEL, PANEL, 4 * PANEL + 32 * PANEL};
+    default: /* numbers of two bytes: there are no blocks */
+        return (struct block_of){NULL, NULL, in, 2 * PANEL, 32 * 2 * PANEL};
     }
 }
 
-static void unpack(float *panel, const void *packed, enum dtype type, size_t k)
+/* Vector v of a row of a panel. */
+INLINE vec weights_of(const struct block_of *b, const uint8_t *row, const enum dtype type, const int v)
 {
-    const uint8_t *in = packed;
+    const int half = ALL / 2, at = (v % half) * WIDTH;
+    vec scale = b->d ? load(b->d + v * WIDTH) : (vec){0};
+    ivec q;
     switch (type) {
     case DTYPE_Q4_0:
-        for (size_t i = 0; i < k; i += 32, in += 4 * PANEL + 32 * (PANEL / 2))
-            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, true);
-        break;
-    case DTYPE_Q4_1:
-        for (size_t i = 0; i < k; i += 32, in += 8 * PANEL + 32 * (PANEL / 2))
-            unpack_block(panel + i * PANEL, in + 8 * PANEL, (const float *)(const void *)in,
-                         (const float *)(const void *)in + PANEL, true);
-        break;
+    case DTYPE_Q4_1: /* byte j has column j in its low four bits, column j + 16 above */
+        q = widen_bytes(row + at);
+        q = v < half ? q & 15 : q >> 4;
+        if (type == DTYPE_Q4_0)
+            return __builtin_convertvector(q - 8, vec) * scale;
+        /* the product is exact (dtype.h), so a fused addition rounds as two operations do */
+        return vec_fma(__builtin_convertvector(q, vec), scale, load(b->m + v * WIDTH));
     case DTYPE_Q8_0:
-        for (size_t i = 0; i < k; i += 32, in += 4 * PANEL + 32 * PANEL)
-            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, false);
+        return __builtin_convertvector(widen_signed(row + v * WIDTH), vec) * scale;
+    case DTYPE_F16:
+        return vec_half(row + 2 * v * WIDTH);
+    default: /* BF16 */
+        return (vec)(widen_pairs(row + 2 * v * WIDTH) << 16);
+    }
+}
+
+INLINE void unpack_as(float *panel, const uint8_t *in, size_t k, const enum dtype type)
+{
+    for (size_t i = 0; i < k; i += 32) {
+        const struct block_of b = block_at(in, type);
+        const size_t n = k - i < 32 ? k - i : 32;
+        for (size_t j = 0; j < n; j++)
+#pragma GCC unroll 8
+            for (int v = 0; v < ALL; v++)
+                store(panel + (i + j) * PANEL + v * WIDTH, weights_of(&b, b.rows + j * b.row_bytes, type, v));
+        in += b.bytes;
+    }
+}
+
+INLINE void few_as(float *y, size_t y_ld, const float *start, const float *x, size_t x_row, const uint8_t *in, size_t k,
+                   const int rows, size_t cols, const enum dtype type)
+{
+    vec c[FUSED_ROWS][ALL];
+    float edge[PANEL];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        memset(edge, 0, sizeof edge);
+        if (start)
+            memcpy(edge, start + (size_t)r * y_ld, cols * sizeof(float));
+#pragma GCC unroll 8
+        for (int v = 0; v < ALL; v++)
+            c[r][v] = load(edge + v * WIDTH);
+    }
+    for (size_t i = 0; i < k; i += 32) {
+        const struct block_of b = block_at(in, type);
+        const size_t n = k - i < 32 ? k - i : 32;
+        for (size_t j = 0; j < n; j++)
+#pragma GCC unroll 8
+            for (int v = 0; v < ALL; v++) {
+                vec w = weights_of(&b, b.rows + j * b.row_bytes, type, v);
+#pragma GCC unroll 4
+                for (int r = 0; r < rows; r++)
+                    c[r][v] = vec_fma(vec_all(x[(size_t)r * x_row + i + j]), w, c[r][v]);
+            }
+        in += b.bytes;
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 8
+        for (int v = 0; v < ALL; v++)
+            store(edge + v * WIDTH, c[r][v]);
+        memcpy(y + (size_t)r * y_ld, edge, cols * sizeof(float));
+    }
+}
+
+/* Calls F for a type that is a constant inside it. */
+#define OF_TYPE(type, F)                                                                           \
+    switch (type) {                                                                                \
+    case DTYPE_Q4_0:                                                                               \
+        F(DTYPE_Q4_0);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q4_1:                                                                               \
+        F(DTYPE_Q4_1);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q8_0:                                                                               \
+        F(DTYPE_Q8_0);                                                                             \
+        break;                                                                                     \
+    case DTYPE_F16:                                                                                \
+        F(DTYPE_F16);                                                                              \
+        break;                                                                                     \
+    default:                                                                                       \
+        F(DTYPE_BF16);                                                                             \
+    }
+
+static void unpack(float *panel, const void *packed, enum dtype type, size_t k)
+{
+#define UNPACK(T) unpack_as(panel, packed, k, T)
+    OF_TYPE(type, UNPACK)
+}
+
+static void gemm_few(float *y, size_t y_ld, const float *start, const float *x, size_t x_row, const void *packed,
+                     enum dtype type, size_t k, size_t rows, size_t cols)
+{
+#define FEW(R, T) few_as(y, y_ld, start, x, x_row, packed, k, R, cols, T)
+#define FEW_1(T) FEW(1, T)
+#define FEW_2(T) FEW(2, T)
+#define FEW_3(T) FEW(3, T)
+#define FEW_4(T) FEW(4, T)
+    switch (rows) {
+    case 1:
+        OF_TYPE(type, FEW_1)
         break;
-    default: /* numbers of two bytes: in order, as in a stored row */
-        dtype_unpack(type, panel, in, 0, k * PANEL);
+#if FUSED_ROWS >= 2
+    case 2:
+        OF_TYPE(type, FEW_2)
+        break;
+#endif
+#if FUSED_ROWS >= 4
+    case 3:
+        OF_TYPE(type, FEW_3)
+        break;
+    case 4:
+        OF_TYPE(type, FEW_4)
+        break;
+#endif
     }
 }
 
@@ -545,7 +745,12 @@ static double fma_peak(size_t n, float *sink)
 const struct kernel PASTE(kernel_, KERNEL_ISA) = {
     .name = STRING(KERNEL_ISA),
     .vector_floats = WIDTH,
+    .tile_rows = TILE_ROWS,
     .gemm = gemm,
+    .gemm_strips = gemm_strips,
+    .pack = pack,
+    .few_rows = FUSED_ROWS,
+    .gemm_few = gemm_few,
     .unpack = unpack,
     .dot = dot,
     .max = row_max,

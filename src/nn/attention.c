@@ -101,7 +101,7 @@ static void score(float *scores, const float *x, size_t x_ld, const float *keys,
 {
     const struct kernel *k = kernel();
     for (size_t c = 0; c < KV_TILE; c += PANEL)
-        k->gemm(scores + c, KV_TILE, x, x_ld, 1, keys + c, KV_TILE, d, rows, PANEL, false);
+        k->gemm(scores + c, KV_TILE, NULL, x, x_ld, 1, keys + c, KV_TILE, d, rows, PANEL);
 }
 
 /* y (rows, d) += x (rows, n) v (n, pad) */
@@ -110,7 +110,7 @@ static void mix(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_co
 {
     const struct kernel *k = kernel();
     for (size_t c = 0; c < d; c += PANEL)
-        k->gemm(y + c, y_ld, x, x_row, x_col, v + c, pad, n, rows, d - c < PANEL ? d - c : PANEL, true);
+        k->gemm(y + c, y_ld, y + c, x, x_row, x_col, v + c, pad, n, rows, d - c < PANEL ? d - c : PANEL);
 }
 
 static void mask_future(float *scores, size_t first_visible_end, size_t n, size_t group)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/product.h"
 #include "nn/scratch.h"
 #include "util/mem.h"
 
@@ -26,16 +27,10 @@ struct running {
 static void chunk_logits(float *logits, size_t ld, const float *h, size_t rows, const struct weight *w, size_t from,
                          size_t n, float inverse_temperature)
 {
-    const struct kernel *k = kernel();
-#pragma omp parallel for schedule(static)
-    for (size_t j = 0; j < panels_of(n); j++) {
-        size_t cols = smaller(PANEL, n - j * PANEL);
-        float *y = logits + j * PANEL;
-        k->gemm(y, ld, h, w->in, 1, weight_tile_forward(w, from / PANEL + j), PANEL, w->in, rows, cols, false);
-        if (inverse_temperature != 1.0f)
-            for (size_t r = 0; r < rows; r++)
-                k->scale(y + r * ld, inverse_temperature, cols);
-    }
+    struct weight part = weight_rows(w, from, n);
+    struct product p = {.y = logits, .y_ld = ld, .rows = rows, .columns = n, .scale = inverse_temperature,
+                        .terms = {term_forward(h, &part)}, .n_terms = 1};
+    products_run(&p, 1);
 }
 
 /* Take a chunk of one row's logits into its running sum.  exps: exp(l - max), out (may be the logits
@@ -76,11 +71,11 @@ static void start(struct running *s, size_t rows)
 /* y (rows, width) += x (rows, n) W[from .. from + n), with x's rows ld apart. */
 static void add_mixture(float *y, const float *x, size_t ld, size_t rows, const struct weight *w, size_t from, size_t n)
 {
-    const struct kernel *k = kernel();
-#pragma omp parallel for schedule(static)
-    for (size_t j = 0; j < panels_of(w->in); j++)
-        k->gemm(y + j * PANEL, w->in, x, ld, 1, weight_tile_backward(w, j, from, n), PANEL, n, rows,
-                smaller(PANEL, w->in - j * PANEL), true);
+    struct weight part = weight_rows(w, from, n);
+    struct product p = {.y = y, .start = y, .y_ld = w->in, .rows = rows, .columns = w->in,
+                        .terms = {term_backward(x, &part)}, .n_terms = 1};
+    p.terms[0].x_row = ld;
+    products_run(&p, 1);
 }
 
 static void forward_rows(float *logp, struct logprob_row *rows, float *mean_w, const float *h, size_t n_rows,
@@ -161,11 +156,9 @@ static void backward_projection(float *dw, const float *dlogp, const float *row_
             if (t >= from && t < from + n)
                 dl[(targets[i].row - first_row) * CHUNK + t - from] += dlogp[i] * inverse_temperature;
         }
-        struct weight columns = weight_of_floats(h, n_rows, w->in);
-#pragma omp parallel for schedule(static)
-        for (size_t j = 0; j < panels_of(w->in); j++)
-            k->gemm(dw + from * w->in + j * PANEL, w->in, dl, 1, CHUNK, weight_tile_backward(&columns, j, 0, n_rows),
-                    PANEL, n_rows, n, smaller(PANEL, w->in - j * PANEL), true);
+        struct product p = {.y = dw + from * w->in, .start = dw + from * w->in, .y_ld = w->in, .rows = n, .columns = w->in,
+                            .terms = {term_weight(dl, CHUNK, h, n_rows, w->in)}, .n_terms = 1};
+        products_run(&p, 1);
     }
 }
 

@@ -10,6 +10,7 @@
 enum scratch_slot {
     SCRATCH_TILE,   /* weight_tile's unpacked panel */
     SCRATCH_UNPACK, /* weight_tile's rows before they are turned */
+    SCRATCH_STRIPS, /* products' packed operands */
     SCRATCH_ATTENTION,
     SCRATCH_PAST, /* attention's gradients of what comes before a tree */
     SCRATCH_LORA,

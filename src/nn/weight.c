@@ -16,6 +16,17 @@ struct weight weight_of_floats(const float *data, size_t out, size_t in)
     return (struct weight){.type = DTYPE_F32, .out = out, .in = in, .data = data, .row_bytes = in * sizeof(float)};
 }
 
+struct weight weight_rows(const struct weight *w, size_t from, size_t n)
+{
+    struct weight part = *w;
+    ENSURE(from % PANEL == 0 && from + n <= w->out && !w->interleaved);
+    part.out = n;
+    part.data = (const char *)w->data + from * w->row_bytes;
+    if (w->panels)
+        part.panels = w->panels + from / PANEL * panel_bytes(w->type, w->in);
+    return part;
+}
+
 /* Where row i is stored.  Interleaved heads hold (0, half, 1, half + 1, ..) of the order that the model uses. */
 static const void *stored_row(const struct weight *w, size_t i)
 {

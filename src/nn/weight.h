@@ -31,6 +31,9 @@ static inline size_t panels_of(size_t columns)
 /* A matrix of plain floats (an adapter's A or B, a trainable weight). */
 struct weight weight_of_floats(const float *data, size_t out, size_t in);
 
+/* n of its rows from `from` on, which is a multiple of PANEL; not of interleaved heads. */
+struct weight weight_rows(const struct weight *w, size_t from, size_t n);
+
 /* Row i of the matrix as floats. */
 void weight_row(const struct weight *w, size_t i, float *out);
 

@@ -1,0 +1,186 @@
+#include "nn/product.h"
+
+#include <omp.h>
+#include <stdlib.h>
+
+#include "nn/scratch.h"
+#include "util/mem.h"
+
+/* Rows that are worked on together: packed x of so many fits a cache. */
+#define ROWS 512
+
+/* So few rows are taken as they lie. */
+#define FEW 4
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t depth(const struct term *t)
+{
+    return t->turned ? t->w.out : t->w.in;
+}
+
+struct term term_forward(const float *x, const struct weight *w)
+{
+    return (struct term){.x = x, .x_row = w->in, .x_col = 1, .w = *w};
+}
+
+struct term term_backward(const float *dy, const struct weight *w)
+{
+    return (struct term){.x = dy, .x_row = w->out, .x_col = 1, .w = *w, .turned = true};
+}
+
+struct term term_weight(const float *dy, size_t dy_ld, const float *x, size_t rows, size_t in)
+{
+    return (struct term){.x = dy, .x_row = 1, .x_col = dy_ld, .w = weight_of_floats(x, rows, in), .turned = true};
+}
+
+/* x of one or more terms, `rows` rows of it, packed into strips. */
+struct packed {
+    const float *x;
+    size_t x_row, x_col, k, rows;
+    float *strips;
+};
+
+/* A part of a product's block of rows: one panel of columns, n rows from `first`. */
+struct unit {
+    const struct product *p;
+    const struct packed *packed[PRODUCT_TERMS];
+    size_t first, n, panel, strip; /* strip: the packed row that `first` is */
+    double cost;
+};
+
+struct block {
+    struct packed *packed;
+    size_t n_packed, floats;
+    struct unit *units;
+    size_t n_units;
+    double cost;
+};
+
+/* The packed x of a term, shared with a term that has the same. */
+static size_t find_packed(struct block *b, const struct term *t, size_t first, size_t rows)
+{
+    const float *x = t->x + first * t->x_row;
+    for (size_t i = 0; i < b->n_packed; i++) {
+        const struct packed *p = &b->packed[i];
+        if (p->x == x && p->x_row == t->x_row && p->x_col == t->x_col && p->k == depth(t) && p->rows == rows)
+            return i;
+    }
+    size_t tile = kernel()->tile_rows;
+    b->packed[b->n_packed] = (struct packed){.x = x, .x_row = t->x_row, .x_col = t->x_col, .k = depth(t), .rows = rows};
+    b->floats += (rows + tile - 1) / tile * tile * depth(t);
+    return b->n_packed++;
+}
+
+/* The units of rows first .. of a product. */
+static void add_units(struct block *b, const struct product *p, size_t first, size_t stretches)
+{
+    size_t rows = smaller(ROWS, p->rows - first), tile = kernel()->tile_rows, panels = panels_of(p->columns);
+    size_t stretch = (rows + stretches - 1) / stretches, total = 0;
+    struct unit u = {.p = p};
+    stretch = (stretch + tile - 1) / tile * tile; /* whole register tiles */
+    for (size_t i = 0; i < p->n_terms; i++) {
+        total += depth(&p->terms[i]);
+        if (rows > FEW)
+            u.packed[i] = &b->packed[find_packed(b, &p->terms[i], first, rows)];
+    }
+    for (size_t from = 0; from < rows; from += stretch)
+        for (u.panel = 0; u.panel < panels; u.panel++) {
+            u.first = first + from;
+            u.strip = from / tile;
+            u.n = smaller(stretch, rows - from);
+            u.cost = (double)(u.n * total);
+            b->cost += u.cost;
+            b->units[b->n_units++] = u;
+        }
+}
+
+static void run_unit(const struct unit *u)
+{
+    const struct kernel *k = kernel();
+    const struct product *p = u->p;
+    size_t at = u->first * p->y_ld + u->panel * PANEL, cols = smaller(PANEL, p->columns - u->panel * PANEL);
+    const float *start = p->start ? p->start + at : NULL;
+    float *y = p->y + at;
+    for (size_t i = 0; i < p->n_terms; i++, start = y) {
+        const struct term *t = &p->terms[i];
+        size_t n = depth(t), ld = PANEL;
+        const float *x = t->x + u->first * t->x_row, *panel;
+        if (!t->turned && t->w.panels && !panel_is_plain(t->w.type) && !u->packed[i] && u->n <= k->few_rows) {
+            k->gemm_few(y, p->y_ld, start, x, t->x_row, t->w.panels + u->panel * panel_bytes(t->w.type, n), t->w.type, n,
+                        u->n, cols);
+            continue;
+        }
+        if (!t->turned) {
+            panel = weight_tile_forward(&t->w, u->panel);
+        } else if (t->w.type == DTYPE_F32 && cols == PANEL && u->n <= 2 * k->tile_rows) {
+            panel = (const float *)t->w.data + u->panel * PANEL; /* not worth a copy */
+            ld = t->w.in;
+        } else {
+            panel = weight_tile_backward(&t->w, u->panel, 0, n);
+        }
+        if (u->packed[i])
+            k->gemm_strips(y, p->y_ld, start, u->packed[i]->strips + u->strip * k->tile_rows * n, panel, ld, n, u->n, cols);
+        else
+            k->gemm(y, p->y_ld, start, x, t->x_row, t->x_col, panel, ld, n, u->n, cols);
+    }
+    for (size_t r = 0; p->scale != 0 && p->scale != 1 && r < u->n; r++)
+        k->scale(y + r * p->y_ld, p->scale, cols);
+}
+
+/* Each thread takes a stretch of units of about the same cost. */
+static void run_block(struct block *b)
+{
+    const struct kernel *k = kernel();
+    float *strips = b->n_packed ? scratch(SCRATCH_STRIPS, b->floats) : NULL;
+    for (size_t i = 0; i < b->n_packed; i++) {
+        struct packed *p = &b->packed[i];
+        p->strips = strips;
+        strips += (p->rows + k->tile_rows - 1) / k->tile_rows * k->tile_rows * p->k;
+    }
+#pragma omp parallel
+    {
+        for (size_t i = 0; i < b->n_packed; i++) {
+            const struct packed *p = &b->packed[i];
+#pragma omp for schedule(static) nowait
+            for (size_t r = 0; r < p->rows; r += k->tile_rows)
+                k->pack(p->strips + r * p->k, p->x + r * p->x_row, p->x_row, p->x_col, p->k,
+                        smaller(k->tile_rows, p->rows - r));
+        }
+        if (b->n_packed) {
+#pragma omp barrier
+        }
+        size_t threads = (size_t)omp_get_num_threads(), me = (size_t)omp_get_thread_num();
+        double at = 0;
+        for (size_t i = 0; i < b->n_units; at += b->units[i++].cost) {
+            size_t owner = (size_t)((at + 0.5 * b->units[i].cost) / b->cost * (double)threads);
+            if (smaller(owner, threads - 1) == me)
+                run_unit(&b->units[i]);
+        }
+    }
+}
+
+void products_run(const struct product *p, size_t n)
+{
+    size_t rows = 0, panels = 0, terms = 0, threads = (size_t)omp_get_max_threads();
+    for (size_t i = 0; i < n; i++) {
+        rows = p[i].rows > rows ? p[i].rows : rows;
+        panels += panels_of(p[i].columns);
+        terms += p[i].n_terms;
+    }
+    size_t stretches = threads > 1 && panels < 4 * threads && rows >= 24 * threads ? threads : 1;
+    struct block b = {.packed = xmalloc(terms * sizeof *b.packed), .units = xmalloc(panels * stretches * sizeof *b.units)};
+    for (size_t first = 0; first < rows; first += ROWS) {
+        b.n_packed = b.n_units = b.floats = 0;
+        b.cost = 0;
+        for (size_t i = 0; i < n; i++)
+            if (first < p[i].rows)
+                add_units(&b, &p[i], first, stretches);
+        run_block(&b);
+    }
+    free(b.packed);
+    free(b.units);
+}
