@@ -18,6 +18,7 @@ struct bench {
     /* in */
     struct loaded base; /* the model: this bench's own, to pack or to train */
     size_t micro_batch_tokens;
+    bool recompute; /* as in training */
     double block_weights, output_weights; /* N_b: linear layers of all blocks; N_o: the output projection */
     double weight_bytes;                  /* of both, as they are stored */
     /* out, of open */

@@ -111,10 +111,10 @@ static int open_nets(struct job *j, struct model *m, bool shared, struct err *er
     return 0;
 }
 
-static int open_training(struct job *j, bool shared, struct err *err)
+static int open_training(struct job *j, const struct bench *b, bool shared, struct err *err)
 {
     static const char *const names[3] = {"model", "adapter", "head"};
-    if (learner_init(&j->learner, &j->policy, false, shared, &j->optimizer, names, 1, err))
+    if (learner_init(&j->learner, &j->policy, b->recompute ? KEEP_INPUTS : KEEP_ALL, false, shared, &j->optimizer, names, 1, err))
         return -1;
     j->ppo.policy = &j->learner;
     if (shared)
@@ -157,7 +157,7 @@ static int open_job(struct bench *b, bool shared, struct err *err)
     if (bench_check_positions(b, PROMPT_TOKENS + COMPLETION_TOKENS, err))
         return -1;
     j->prompts = bench_examples(m, PROMPTS, PROMPT_TOKENS, 0, 0);
-    return open_nets(j, m, shared, err) || open_training(j, shared, err) ? -1 : 0;
+    return open_nets(j, m, shared, err) || open_training(j, b, shared, err) ? -1 : 0;
 }
 
 int bench_open_ppo(struct bench *b, struct err *err)

@@ -102,7 +102,7 @@ static int open_job(struct bench *b, const struct shape *s, struct err *err)
     ENSURE(s->rows <= ARRAY_LEN(j->order));
     for (size_t i = 0; i < s->rows; i++)
         j->order[i] = i;
-    return learner_init(&j->learner, &j->net, s->full, s->head, &j->optimizer, names, 1, err);
+    return learner_init(&j->learner, &j->net, b->recompute ? KEEP_INPUTS : KEEP_ALL, s->full, s->head, &j->optimizer, names, 1, err);
 }
 
 static int open_supervised(struct bench *b, bool full, struct err *err)

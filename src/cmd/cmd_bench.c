@@ -21,7 +21,7 @@ struct bench_args {
     struct strings what;
     const char *model;
     int64_t repeats, micro_batch_tokens, threads;
-    bool json, quiet;
+    bool recompute, json, quiet;
 };
 
 #define FIELD(name) offsetof(struct bench_args, name)
@@ -34,6 +34,7 @@ static const struct option own[] = {
     {"repeats", OPTION_INT, FIELD(repeats), "3", "steps that are timed after one that is not; their median counts", .min = 1,
      .max = MAX_REPEATS},
     {"micro_batch_tokens", OPTION_INT, FIELD(micro_batch_tokens), "512", "as in training", .min = 1, .max = 1e7},
+    {"recompute", OPTION_BOOL, FIELD(recompute), "false", "as in training; the limit stays the same: nothing computed twice"},
     {"threads", OPTION_INT, FIELD(threads), "0", "threads; 0: OMP_NUM_THREADS, or all cores", .min = 0, .max = 1024},
     {"json", OPTION_BOOL, FIELD(json), "false", "one JSON object a row instead of a table"},
     {"quiet", OPTION_BOOL, FIELD(quiet), "false", "no progress"},
@@ -111,7 +112,8 @@ static int time_row(struct outcome *o, struct bench *b, size_t repeats, struct e
 
 static int run_row(struct outcome *o, const struct job *j, struct err *err)
 {
-    struct bench b = {.micro_batch_tokens = (size_t)j->args->micro_batch_tokens};
+    struct bench b = {.micro_batch_tokens = (size_t)j->args->micro_batch_tokens,
+                      .recompute = j->args->recompute};
     if (load_net(&b.base, j->model, NULL, NULL, err))
         return -1;
     bench_measure_model(&b);
