@@ -751,6 +751,33 @@ static void check_crowded_stem(void)
     tiny_release(&t);
 }
 
+/* Law 2 within a tree: one long run, and a prompt with completions of all lengths, have the same gradients on any number of
+ * threads, more than there are processors as well. */
+static void check_long_tree(void)
+{
+    static const struct forest trees[] = {{{250}, {-1}}, {{150, 1, 90, 64, 2, 70, 30}, {-1, 0, 0, 0, 3, 0, 5}}};
+    for (size_t i = 0; i < 2; i++) {
+        struct tiny t;
+        checking("a tree of %zu tokens on some threads", trees[i].n[0]);
+        tiny_make(&t, &shapes[ADAPTER_TIED]);
+        struct sample s = plant(&trees[i], t.shape->vocab);
+        float *dlogp = random_floats(s.n_targets, 1, 1.315), *dscores = random_floats(s.n_scores, 2, 1.115);
+        int threads = omp_get_max_threads();
+        omp_set_num_threads(1);
+        struct blocks one = train(&t, KEEP_ALL, &s, 1, dlogp, dscores);
+        for (int n = 2; n <= 5; n++) {
+            omp_set_num_threads(n);
+            for (int round = 0; round < 4; round++) {
+                struct blocks some = train(&t, KEEP_ALL, &s, 1, dlogp, dscores);
+                expect_same("gradients", some.data, one.data, one.n);
+            }
+        }
+        omp_set_num_threads(threads);
+        batch_release(&s.b);
+        tiny_release(&t);
+    }
+}
+
 /* Activations that the backward computes again are those that it would have kept: with and without a stem. */
 static void check_recompute(void)
 {
@@ -849,6 +876,7 @@ TEST(same_gradient)
 TEST(shared_prompt_gradient)
 TEST(stem)
 TEST(crowded_stem)
+TEST(long_tree)
 TEST(recompute)
 TEST(fresh_adapter)
 
@@ -870,6 +898,7 @@ int main(void)
         cmocka_unit_test(test_shared_prompt_gradient),
         cmocka_unit_test(test_stem),
         cmocka_unit_test(test_crowded_stem),
+        cmocka_unit_test(test_long_tree),
         cmocka_unit_test(test_recompute),
         cmocka_unit_test(hint_of_recompute),
         cmocka_unit_test(test_fresh_adapter),

@@ -133,14 +133,14 @@ static size_t carve_all(struct workspace *w, size_t rows, size_t rank, float *bl
     w->h = carve(block, &used, rows * c->width);
     w->norm = carve(block, &used, rows);
     w->x = carve(block, &used, rows * widest);
-    w->wide = carve(block, &used, rows * (c->ffn > c->width ? c->ffn : c->width));
+    w->wide = carve(block, &used, rows * (c->ffn > widest ? c->ffn : widest));
     if (w->keep != KEEP_NOTHING) {
-        w->wide2 = carve(block, &used, rows * c->ffn);
+        w->wide2 = carve(block, &used, rows * (c->ffn > 2 * kv ? c->ffn : 2 * kv));
         w->dx = carve(block, &used, rows * c->width);
         w->dy = carve(block, &used, rows * widest);
-        w->dq = carve(block, &used, rows * q);
-        w->dk = carve(block, &used, rows * kv);
-        w->dv = carve(block, &used, rows * kv);
+        w->dq = w->wide; /* attention goes backwards when the feed-forward is done with these */
+        w->dk = w->wide2;
+        w->dv = w->wide2 + rows * kv;
     }
     return used;
 }

@@ -24,8 +24,8 @@ struct workspace {
     size_t n_layers;
     float *last;                /* residual after the last layer: width */
     float *h, *norm;            /* the same normalised, and the scales */
-    float *x, *wide, *wide2;    /* scratch: max(width, q), ffn, ffn */
-    float *dx, *dy, *dq, *dk, *dv; /* gradients, for a backward */
+    float *x, *wide, *wide2;    /* scratch: max(width, q), and ffn or wider */
+    float *dx, *dy, *dq, *dk, *dv; /* gradients, for a backward: dq lies in wide, dk and dv in wide2 */
     float *kv;                  /* the batch's own tiles, of one layer */
 
     /* of net_logprobs, for net_backward */
