@@ -119,7 +119,8 @@ static int open_nets(struct job *j, struct model *m, bool shared, struct err *er
 static int open_training(struct job *j, const struct bench *b, bool shared, struct err *err)
 {
     static const char *const names[3] = {"model", "adapter", "head"};
-    if (learner_init(&j->learner, &j->policy, b->recompute ? KEEP_INPUTS : KEEP_ALL, false, shared, &j->optimizer, names, 1, err))
+    if (learner_init(&j->learner, &j->policy, b->recompute ? KEEP_INPUTS : KEEP_ALL, false, shared, &j->optimizer, names, 1,
+                     err))
         return -1;
     j->ppo.policy = &j->learner;
     if (shared)

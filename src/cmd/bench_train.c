@@ -104,7 +104,8 @@ static int open_job(struct bench *b, const struct shape *s, struct err *err)
     j->order = xmalloc(s->rows * sizeof *j->order);
     for (size_t i = 0; i < s->rows; i++)
         j->order[i] = i;
-    return learner_init(&j->learner, &j->net, b->recompute ? KEEP_INPUTS : KEEP_ALL, s->full, s->head, &j->optimizer, names, 1, err);
+    return learner_init(&j->learner, &j->net, b->recompute ? KEEP_INPUTS : KEEP_ALL, s->full, s->head, &j->optimizer, names, 1,
+                        err);
 }
 
 static size_t or_else(size_t asked_for, size_t own)
