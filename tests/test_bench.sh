@@ -31,6 +31,27 @@ done
 "$hone" bench --what prompt,generate-1 --model $model --repeats 1 --threads 1 --quiet >"$out/table"
 awk '{ print $1 }' "$out/table" | paste -sd' ' | grep -qx 'what generate-1 prompt' || fail "a table: $(cat "$out/table")"
 
+# other shapes: named in the line, and attention counts in the limit
+"$hone" bench --what sft-lora,reward,dpo,ppo,generate-1,generate-32,prompt --model $model --repeats 1 --threads 1 --quiet --json \
+    --length 24 --rows 3 --new-tokens 5 --num-generations 2 --recompute >"$out/shapes"
+[ "$(wc -l <"$out/shapes")" = 8 ] || fail "other rows than asked for: $(cat "$out/shapes")"
+while read -r line; do
+    grep -qE "\"length\": 24, \"rows\": 3, \"new_tokens\": 5, \"num_generations\": 2, \"recompute\": true, \"attention_share\": 0[.][0-9]+\}$" \
+        <<<"$line" || fail "not as documented: $line"
+done <"$out/shapes"
+# tokens are the shape's, attention's part is the formula's
+awk -F'[:,}] *' '
+    /"sft-lora"/ {
+        for (i = 1; i < NF; i++)
+            value[$i] = $(i + 1)
+        work = 4 * (110592 + 32768)
+        attention = 3 * 4 * 3 * 64 * (24 + 1) / 2 # forward and backward, 4 FLOP, layers, heads * head_dim, keys that a query sees
+        tokens = value["\"tokens_per_s\""] * value["\"seconds\""] / (3 * 24)
+        share = value["\"attention_share\""] / (attention / (work + attention))
+        found = tokens > 0.999 && tokens < 1.001 && share > 0.999 && share < 1.001
+    }
+    END { exit !found }' "$out/shapes" || fail "tokens or attention_share are not the shape's: $(cat "$out/shapes")"
+
 # what cannot be run is said before anything is
 for bad in grpo no-such-row; do
     code=0

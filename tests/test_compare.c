@@ -131,7 +131,7 @@ static void test_kl_is_kl(void **state)
     for (int32_t i = 0; i < 512; i++)
         targets[i] = (struct target){3, i};
     batch_add(&b, t.ids[0], 4, -1);
-    struct workspace *w = workspace_new(&t.model.config, false, &err);
+    struct workspace *w = workspace_new(&t.model.config, KEEP_NOTHING, &err);
     const struct net *nets[2] = {&t.adapted, &t.plain};
     for (size_t s = 0; s < 2; s++) {
         assert_int_equal(net_forward(w, nets[s], &b, NULL, 0, &err), 0);

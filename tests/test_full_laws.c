@@ -284,7 +284,7 @@ static float *recompute(const struct example *trees, size_t n_trees, const struc
     struct err err;
     struct forest f = {0};
     struct net net = {.model = &real.model, .adapter = adapter};
-    struct workspace *w = workspace_new(&real.model.config, grad, &err);
+    struct workspace *w = workspace_new(&real.model.config, grad ? KEEP_ALL : KEEP_NOTHING, &err);
     for (size_t i = 0; i < n_trees; i++)
         forest_add(&f, &trees[i]);
     assert_int_equal(f.n_targets, count * n);
@@ -380,7 +380,7 @@ static float *gradient(const struct example *trees, size_t n_trees, size_t each,
     struct net net = {.model = &real.model, .adapter = &real.adapter};
     struct gradients g;
     struct forest f = {0};
-    struct workspace *w = workspace_new(&real.model.config, true, &err);
+    struct workspace *w = workspace_new(&real.model.config, KEEP_ALL, &err);
     ok(gradients_init(&g, &net, false, true, false, &err), &err);
     for (size_t at = 0; at < n_trees; at += each) {
         forest_clear(&f);
@@ -470,7 +470,7 @@ static void expect_log_2(struct adapter *adapter, size_t reference_tokens, size_
     double *ref = sequence_logprobs(&pass, &reference, &e, 2, NULL, NULL, &err);
     assert_non_null(ref);
     omp_set_num_threads(threads);
-    ok(learner_init(&learner, &net, false, false, &optimizer, names, 1, &err), &err);
+    ok(learner_init(&learner, &net, KEEP_ALL, false, false, &optimizer, names, 1, &err), &err);
     ok(dpo_init(&dpo, &learner, "sigmoid", &config, real.model.config.width, &err), &err);
     dpo.train_ref = ref;
     struct method method = dpo_method(&dpo);

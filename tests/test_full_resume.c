@@ -252,6 +252,7 @@ static void test_arrangements(void **state)
         "--per-device-train-batch-size 8 --threads 1 --micro-batch-tokens 512",
         "--per-device-train-batch-size 8 --threads 2 --micro-batch-tokens 512",
         "--per-device-train-batch-size 8 --threads 2 --micro-batch-tokens 16",
+        "--per-device-train-batch-size 8 --threads 2 --micro-batch-tokens 64 --recompute",
         "--per-device-train-batch-size 1 --gradient-accumulation-steps 8 --threads 1 --micro-batch-tokens 512",
         "--per-device-train-batch-size 2 --gradient-accumulation-steps 4 --threads 2 --micro-batch-tokens 100",
     };

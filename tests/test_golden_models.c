@@ -111,7 +111,7 @@ static void check_forward(const struct golden *g)
 {
     struct err err;
     struct net net = {.model = &g->model};
-    struct workspace *w = workspace_new(&g->model.config, false, &err);
+    struct workspace *w = workspace_new(&g->model.config, KEEP_NOTHING, &err);
     struct batch b = {0};
     struct target targets[64];
     float logp[64];
@@ -152,7 +152,7 @@ static void check_training(struct golden *g)
     struct err err;
     assert_int_equal(model_make_trainable(&g->model, &err), 0);
     struct net net = {.model = &g->model};
-    struct workspace *w = workspace_new(&g->model.config, true, &err);
+    struct workspace *w = workspace_new(&g->model.config, KEEP_ALL, &err);
     struct batch b = {0};
     struct gradients grads;
     assert_int_equal(gradients_init(&grads, &net, true, false, false, &err), 0);
@@ -190,7 +190,7 @@ static void check_lora(const struct golden *g, const char *name)
     if (adapter_open(&adapter, &g->model, folder, &err))
         fail_msg("%s", err.text);
     struct net net = {.model = &g->model, .adapter = &adapter};
-    struct workspace *w = workspace_new(&g->model.config, true, &err);
+    struct workspace *w = workspace_new(&g->model.config, KEEP_ALL, &err);
     struct batch b = {0};
     struct gradients grads;
     assert_int_equal(gradients_init(&grads, &net, false, true, false, &err), 0);

@@ -124,7 +124,7 @@ static void test_iteration(void **state)
     struct gradients critic_grads;
     struct net policy_net = {.model = &policy};
     static const char *const names[3] = {"policy", "", ""};
-    assert_int_equal(learner_init(&l, &policy_net, true, false, &o, names, 1, &err), 0);
+    assert_int_equal(learner_init(&l, &policy_net, KEEP_ALL, true, false, &o, names, 1, &err), 0);
     struct ppo p = {.policy = &l, .critic = {.model = &critic, .head = &head}, .critic_grads = &critic_grads};
     assert_int_equal(gradients_init(&critic_grads, &p.critic, true, false, true, &err), 0);
     assert_int_equal(optimizer_add(&o, "critic", &critic.params, critic_grads.model, 1, &err), 0);

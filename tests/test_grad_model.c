@@ -1,7 +1,7 @@
 /* A whole tiny model: its double twin against finite differences, the float net against the
  * twin, and the laws that hold bit for bit (docs/architecture.md): a sequence alone, in a batch,
  * with a shared prompt, after a stem and token by token; micro-batches; threads; instruction sets; a fresh
- * adapter. */
+ * adapter; activations computed again. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "checkpoint/safetensors_out.h"
-#include "model/stem.h"
+#include "model/workspace.h"
 #include "ref/check.h"
 #include "ref/ref.h"
 #include "util/file.h"
@@ -24,7 +24,8 @@ struct shape {
     bool tied;
     enum dtype stored; /* of the linear layers and the embedding */
     bool trainable;
-    size_t rank; /* of the adapter, 0: none */
+    size_t rank;   /* of the adapter, 0: none */
+    size_t layers; /* 0: two */
 };
 
 static const struct shape shapes[] = {
@@ -147,7 +148,7 @@ static void tiny_make(struct tiny *t, const struct shape *s)
         t->inv_freq[i] = (float)pow(10000, -2.0 * (double)i / (double)s->head_dim);
     struct ref_config c = {.vocab = s->vocab,
                            .width = s->width,
-                           .layers = 2,
+                           .layers = s->layers ? s->layers : 2,
                            .ffn = s->ffn,
                            .heads = {4, 2, s->head_dim},
                            .norm_eps = (double)1e-5f,
@@ -286,7 +287,7 @@ static struct ref_batch twin_batch(const struct sample *s)
                               s->n_targets, (double)temperature, s->score_rows, s->n_scores};
 }
 
-static struct workspace *workspace(const struct tiny *t, bool keep)
+static struct workspace *workspace(const struct tiny *t, enum keep keep)
 {
     struct err err;
     struct workspace *w = workspace_new(&t->model.config, keep, &err);
@@ -388,7 +389,7 @@ static void check_against_twin(void)
         float *dlogp = random_floats(s.n_targets, 1, 1.315),
               *dscores = random_floats(s.n_scores, 2, 1.115);
         double *logp2 = zeros(s.n_targets), *scores2 = zeros(s.n_scores);
-        struct workspace *w = workspace(&t, true);
+        struct workspace *w = workspace(&t, KEEP_ALL);
         gradients(&g, &t);
         forward(w, &t, &s, logp, scores, true);
         net_backward(&g, w, &t.net, &s.b, dlogp, dscores, s.score_rows, s.n_scores);
@@ -481,7 +482,7 @@ static void check_same_in_any_batch(void)
         float *logp = constant_floats(group.n_targets, NAN), *scores = constant_floats(16, NAN);
         float *all_logp = constant_floats(all.n_targets, NAN),
               *all_scores = constant_floats(16, NAN);
-        struct workspace *w = workspace(&t, true), *light = workspace(&t, false);
+        struct workspace *w = workspace(&t, KEEP_ALL), *light = workspace(&t, KEEP_NOTHING);
         forward(w, &t, &group, logp, scores, true);
         forward(w, &t, &all, all_logp, all_scores, true);
         expect_same("scores of a group", scores, all_scores, 16);
@@ -534,10 +535,10 @@ static struct blocks blocks_of(const struct gradients *g, const struct tiny *t)
 }
 
 /* Forward and backward of some batches in turn; dlogp and dscores run through all of them. */
-static struct blocks train(const struct tiny *t, const struct sample *s, size_t n,
+static struct blocks train(const struct tiny *t, enum keep keep, const struct sample *s, size_t n,
                            const float *dlogp, const float *dscores)
 {
-    struct workspace *w = workspace(t, true);
+    struct workspace *w = workspace(t, keep);
     struct gradients g;
     gradients(&g, t);
     for (size_t i = 0; i < n; i++) {
@@ -591,10 +592,10 @@ static void check_same_gradient(void)
               *dscores = random_floats(s.n_scores, 2, 1.115);
         int threads = omp_get_max_threads();
         omp_set_num_threads(1);
-        struct blocks one = train(&t, &s, 1, dlogp, dscores),
-                      cut = train(&t, parts, n, dlogp, dscores);
+        struct blocks one = train(&t, KEEP_ALL, &s, 1, dlogp, dscores),
+                      cut = train(&t, KEEP_ALL, parts, n, dlogp, dscores);
         omp_set_num_threads(2);
-        struct blocks two = train(&t, &s, 1, dlogp, dscores);
+        struct blocks two = train(&t, KEEP_ALL, &s, 1, dlogp, dscores);
         omp_set_num_threads(threads);
         assert_int_equal(n, 3);
         expect_same("in micro-batches", cut.data, one.data, one.n);
@@ -626,8 +627,8 @@ static void check_shared_prompt_gradient(void)
             for (size_t pos = 1; pos < s.b.runs[leaf].pos + s.b.runs[leaf].n; pos++, to++)
                 if (leaf == 1 || pos >= 70) /* the prompt's own targets once */
                     *to = in_group(&s, dlogp, leaf, pos);
-        struct blocks one = train(&t, &s, 1, dlogp, dscores),
-                      three = train(&t, &apart, 1, apart_dlogp, dscores);
+        struct blocks one = train(&t, KEEP_ALL, &s, 1, dlogp, dscores),
+                      three = train(&t, KEEP_ALL, &apart, 1, apart_dlogp, dscores);
         expect_close("three sequences", three.data, as_doubles(one.data, one.n), one.n, 0);
         batch_release(&s.b);
         batch_release(&apart.b);
@@ -653,15 +654,15 @@ static struct sample after_stem(struct stem *stem, const struct batch *tree, siz
 
 /* Gradients of some stretches of the tree's runs, one micro-batch each, after a stem that is planted once; log-probs and
  * scores, too. */
-static struct blocks train_after_stem(const struct tiny *t, const struct batch *tree, const size_t (*cut)[2], size_t n,
-                                      const float *dlogp, const float *dscores, float *logp, float *scores)
+static struct blocks train_after_stem(const struct tiny *t, enum keep keep, const struct batch *tree, const size_t (*cut)[2],
+                                      size_t n, const float *dlogp, const float *dscores, float *logp, float *scores)
 {
-    struct workspace *w = workspace(t, true);
+    struct workspace *w = workspace(t, keep);
     struct gradients g;
     struct stem stem = {0};
     struct err err;
     gradients(&g, t);
-    must(stem_plant(&stem, &t->net, tree->tokens, tree->runs[0].n, true, &err), &err);
+    must(stem_plant(&stem, &t->net, tree->tokens, tree->runs[0].n, keep, &err), &err);
     for (size_t i = 0; i < n; i++) {
         struct sample s = after_stem(&stem, tree, cut[i][0], cut[i][1]);
         forward(w, t, &s, logp, scores, true);
@@ -702,18 +703,18 @@ static void check_stem(void)
         memset(dlogp, 0, in_stem * sizeof *dlogp); /* nothing is predicted from a stem's rows */
         float *logp = constant_floats(s.n_targets, NAN), *scores = constant_floats(s.n_scores, NAN);
         float *logp2 = constant_floats(n, NAN), *scores2 = constant_floats(s.n_scores, NAN);
-        struct workspace *w = workspace(&t, true);
+        struct workspace *w = workspace(&t, KEEP_ALL);
         forward(w, &t, &s, logp, scores, true);
         workspace_free(w);
-        struct blocks all = train(&t, &s, 1, dlogp, dscores);
+        struct blocks all = train(&t, KEEP_ALL, &s, 1, dlogp, dscores);
         int threads = omp_get_max_threads();
         omp_set_num_threads(1);
-        struct blocks one = train_after_stem(&t, &s.b, whole, 1, dlogp + in_stem, dscores, logp2, scores2);
+        struct blocks one = train_after_stem(&t, KEEP_ALL, &s.b, whole, 1, dlogp + in_stem, dscores, logp2, scores2);
         expect_same("log-probs after a stem", logp2, logp + in_stem, n);
         expect_same("scores after a stem", scores2, scores, s.n_scores);
         expect_close("gradients", one.data, as_doubles(all.data, all.n), one.n, 0);
         omp_set_num_threads(2);
-        struct blocks three = train_after_stem(&t, &s.b, cut, 3, dlogp + in_stem, dscores, logp2, scores2);
+        struct blocks three = train_after_stem(&t, KEEP_ALL, &s.b, cut, 3, dlogp + in_stem, dscores, logp2, scores2);
         omp_set_num_threads(threads);
         expect_same("log-probs in micro-batches", logp2, logp + in_stem, n);
         expect_same("gradients in micro-batches", three.data, one.data, one.n);
@@ -739,7 +740,7 @@ static void check_crowded_stem(void)
     int threads = omp_get_max_threads();
     for (int round = 0; round < 60; round++) {
         omp_set_num_threads(round ? 4 : 1);
-        struct blocks b = train_after_stem(&t, &s.b, (const size_t(*)[2])whole, 1, dlogp, dscores, logp, scores);
+        struct blocks b = train_after_stem(&t, KEEP_ALL, &s.b, (const size_t(*)[2])whole, 1, dlogp, dscores, logp, scores);
         if (round == 0)
             first = b;
         else
@@ -748,6 +749,91 @@ static void check_crowded_stem(void)
     omp_set_num_threads(threads);
     batch_release(&s.b);
     tiny_release(&t);
+}
+
+/* Law 2 within a tree: one long run, and a prompt with completions of all lengths, have the same gradients on any number of
+ * threads, more than there are processors as well. */
+static void check_long_tree(void)
+{
+    static const struct forest trees[] = {{{250}, {-1}}, {{150, 1, 90, 64, 2, 70, 30}, {-1, 0, 0, 0, 3, 0, 5}}};
+    for (size_t i = 0; i < 2; i++) {
+        struct tiny t;
+        checking("a tree of %zu tokens on some threads", trees[i].n[0]);
+        tiny_make(&t, &shapes[ADAPTER_TIED]);
+        struct sample s = plant(&trees[i], t.shape->vocab);
+        float *dlogp = random_floats(s.n_targets, 1, 1.315), *dscores = random_floats(s.n_scores, 2, 1.115);
+        int threads = omp_get_max_threads();
+        omp_set_num_threads(1);
+        struct blocks one = train(&t, KEEP_ALL, &s, 1, dlogp, dscores);
+        for (int n = 2; n <= 5; n++) {
+            omp_set_num_threads(n);
+            for (int round = 0; round < 4; round++) {
+                struct blocks some = train(&t, KEEP_ALL, &s, 1, dlogp, dscores);
+                expect_same("gradients", some.data, one.data, one.n);
+            }
+        }
+        omp_set_num_threads(threads);
+        batch_release(&s.b);
+        tiny_release(&t);
+    }
+}
+
+/* Activations that the backward computes again are those that it would have kept: with and without a stem. */
+static void check_recompute(void)
+{
+    static const struct forest tree = {{70, 9, 5, 60, 17, 30, 3}, {-1, 0, 1, 1, 0, 4, 0}};
+    static const size_t cut[][2] = {{1, 3}, {4, 5}, {6, 6}};
+    static const enum keep keeps[] = {KEEP_ALL, KEEP_INPUTS};
+    for (size_t i = 0; i < SHAPES; i++) {
+        struct shape shape = shapes[i];
+        struct tiny t;
+        struct blocks whole[2], after[2];
+        float *logp[2], *scores[2], *logp2[2], *scores2[2];
+        shape.layers = 3;
+        checking("activations computed again, %s", shape.name);
+        tiny_make(&t, &shape);
+        struct sample s = plant(&tree, shape.vocab);
+        size_t in_stem = 0;
+        while (s.targets[in_stem].row < s.b.runs[0].n)
+            in_stem++;
+        float *dlogp = random_floats(s.n_targets, 1, 1.315), *dscores = random_floats(s.n_scores, 2, 1.115);
+        for (size_t k = 0; k < 2; k++) {
+            logp[k] = constant_floats(s.n_targets, NAN), scores[k] = constant_floats(s.n_scores, NAN);
+            logp2[k] = constant_floats(s.n_targets - in_stem, NAN), scores2[k] = constant_floats(s.n_scores, NAN);
+            struct workspace *w = workspace(&t, keeps[k]);
+            forward(w, &t, &s, logp[k], scores[k], true);
+            workspace_free(w);
+            whole[k] = train(&t, keeps[k], &s, 1, dlogp, dscores);
+            after[k] = train_after_stem(&t, keeps[k], &s.b, cut, 3, dlogp + in_stem, dscores, logp2[k], scores2[k]);
+        }
+        expect_same("log-probs", logp[1], logp[0], s.n_targets);
+        expect_same("scores", scores[1], scores[0], s.n_scores);
+        expect_same("gradients", whole[1].data, whole[0].data, whole[0].n);
+        expect_same("log-probs after a stem", logp2[1], logp2[0], s.n_targets - in_stem);
+        expect_same("scores after a stem", scores2[1], scores2[0], s.n_scores);
+        expect_same("gradients after a stem", after[1].data, after[0].data, after[0].n);
+        batch_release(&s.b);
+        tiny_release(&t);
+    }
+}
+
+/* Where memory is refused, the sentence says what would need less, if anything does. */
+static void hint_of_recompute(void **state)
+{
+    (void)state;
+    struct tiny t;
+    struct err err;
+    checking("the hint");
+    tiny_make(&t, &shapes[ADAPTER_TIED]);
+    for (enum keep keep = KEEP_NOTHING; keep <= KEEP_INPUTS; keep++) {
+        struct workspace *w = workspace(&t, keep);
+        assert_int_equal(workspace_reserve(w, (size_t)1 << 36, 0, 0, &err), -1);
+        assert_non_null(strstr(err.text, "activations"));
+        assert_int_equal(strstr(err.text, "--recompute") != NULL, keep == KEEP_ALL);
+        workspace_free(w);
+    }
+    tiny_release(&t);
+    checking("nothing");
 }
 
 /* An adapter whose B is 0 leaves every bit of the base as it was. */
@@ -765,7 +851,7 @@ static void check_fresh_adapter(void)
     float *base = constant_floats(s.n_targets, NAN), *with = constant_floats(s.n_targets, NAN);
     float *base_scores = constant_floats(s.n_scores, NAN),
           *with_scores = constant_floats(s.n_scores, NAN);
-    struct workspace *w = workspace(&t, false);
+    struct workspace *w = workspace(&t, KEEP_NOTHING);
     t.net.adapter = NULL;
     forward(w, &t, &s, base, base_scores, false);
     t.net.adapter = &fresh;
@@ -790,6 +876,8 @@ TEST(same_gradient)
 TEST(shared_prompt_gradient)
 TEST(stem)
 TEST(crowded_stem)
+TEST(long_tree)
+TEST(recompute)
 TEST(fresh_adapter)
 
 static int drop_first_isa(void **state)
@@ -810,6 +898,9 @@ int main(void)
         cmocka_unit_test(test_shared_prompt_gradient),
         cmocka_unit_test(test_stem),
         cmocka_unit_test(test_crowded_stem),
+        cmocka_unit_test(test_long_tree),
+        cmocka_unit_test(test_recompute),
+        cmocka_unit_test(hint_of_recompute),
         cmocka_unit_test(test_fresh_adapter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,12 +87,23 @@ static void test_killed_at_calls(void **state)
 
 static void test_arrangements(void **state)
 {
-    static const char *const flags[] = {"--threads 2", "--micro-batch-tokens 16", "--slots 3", "--slots 1 --micro-batch-tokens 64"};
+    static const char *const flags[] = {"--threads 2", "--micro-batch-tokens 16", "--slots 3", "--slots 1 --micro-batch-tokens 64",
+                                        "--recompute --micro-batch-tokens 64"};
     (void)state;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         run_ok(PPO "out --overwrite %s", flags[i]);
         expect_same_as_straight("out");
     }
+}
+
+/* The value head on the policy's own trunk, with and without activations computed again. */
+static void test_shared_trunk_recomputed(void **state)
+{
+    (void)state;
+    run_ok(PPO "out --overwrite --share-value-trunk --iterations 2");
+    run_ok(PPO "again --overwrite --share-value-trunk --iterations 2 --recompute");
+    expect_same_file("out", "again", "metrics.jsonl");
+    expect_same_file("out/adapter", "again/adapter", "adapter_model.safetensors");
 }
 
 static void test_variants(void **state)
@@ -114,7 +125,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_iteration), cmocka_unit_test(test_killed_and_resumed), cmocka_unit_test(test_killed_at_calls),
-        cmocka_unit_test(test_arrangements),    cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_arrangements),    cmocka_unit_test(test_shared_trunk_recomputed), cmocka_unit_test(test_variants),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);
 }

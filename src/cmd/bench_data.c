@@ -21,6 +21,14 @@ void bench_measure_model(struct bench *b)
     measure(b, &m->output, &b->output_weights);
 }
 
+double bench_attention_flop(const struct bench *b, size_t prompt, size_t completions, size_t n)
+{
+    const struct config *c = &b->base.model.config;
+    double p = (double)prompt, own = (double)n;
+    double seen = p * (p + 1) / 2 + (double)completions * (own * p + own * (own + 1) / 2);
+    return 4 * (double)(c->layers * c->heads * c->head_dim) * seen;
+}
+
 /* Sequence number `which` of the data. */
 static struct sequence random_sequence(const struct model *m, size_t n, uint32_t which)
 {

@@ -1,4 +1,4 @@
-/* Decoding at one sequence and at many, and reading a prompt. */
+/* Decoding at one sequence and at many, and reading prompts. */
 #include <stdlib.h>
 
 #include "cmd/bench.h"
@@ -9,12 +9,10 @@
 #define NEW_TOKENS 64
 #define LONG_PROMPT 512
 
-/* Prompts are read a few at a step, and the first of them are continued meanwhile. */
-#define STEPS_OF_READING 16
-
 struct job {
     struct examples prompts;
     struct request *requests;
+    size_t new_tokens; /* that are timed */
 };
 
 static int submit(struct job *j, struct generator *g, size_t new_tokens, struct err *err)
@@ -41,34 +39,40 @@ static bool all_read(const struct job *j)
     return true;
 }
 
+/* Prompts are read a few at a step, one at least, and the first of them are continued meanwhile: steps until all are read. */
+static size_t reading(const struct job *j)
+{
+    return j->prompts.n + 1;
+}
+
 /* Steps in which every sequence gets one token each. */
 static int decode(struct job *j, struct generator *g, double *seconds, struct err *err)
 {
-    if (submit(j, g, NEW_TOKENS + STEPS_OF_READING, err))
+    if (submit(j, g, j->new_tokens + reading(j), err))
         return -1;
     while (!all_read(j))
         if (generator_step(g, err) < 0)
             return -1;
     double started = bench_clock();
-    for (size_t i = 0; i < NEW_TOKENS; i++)
+    for (size_t i = 0; i < j->new_tokens; i++)
         if (generator_step(g, err) < 0)
             return -1;
     *seconds = bench_clock() - started;
     for (size_t i = 0; i < j->prompts.n; i++)
-        ENSURE(j->requests[i].samples[0].n > NEW_TOKENS);
+        ENSURE(j->requests[i].samples[0].n > j->new_tokens);
     return 0;
 }
 
-/* The prompt's keys and values, and the token after it. */
+/* The prompts' keys and values, and the token after each. */
 static int read_prompt(struct job *j, struct generator *g, double *seconds, struct err *err)
 {
     if (submit(j, g, 1, err))
         return -1;
     double started = bench_clock();
-    if (generator_step(g, err) < 0)
-        return -1;
+    while (!all_read(j))
+        if (generator_step(g, err) < 0)
+            return -1;
     *seconds = bench_clock() - started;
-    ENSURE(all_read(j));
     return 0;
 }
 
@@ -89,7 +93,8 @@ static int generate(struct bench *b, size_t new_tokens, int (*run)(struct job *,
 
 static int step_decode(struct bench *b, double *seconds, struct err *err)
 {
-    return generate(b, NEW_TOKENS + STEPS_OF_READING, decode, seconds, err);
+    const struct job *j = b->self;
+    return generate(b, j->new_tokens + reading(j), decode, seconds, err);
 }
 
 static int step_prompt(struct bench *b, double *seconds, struct err *err)
@@ -117,11 +122,16 @@ static int open_job(struct bench *b, size_t n, size_t prompt, struct err *err)
 
 static int open_decode(struct bench *b, size_t n, struct err *err)
 {
-    if (bench_check_positions(b, PROMPT_TOKENS + NEW_TOKENS + STEPS_OF_READING, err) || open_job(b, n, PROMPT_TOKENS, err))
+    size_t prompt = b->shape.length ? b->shape.length : PROMPT_TOKENS;
+    size_t new_tokens = b->shape.new_tokens ? b->shape.new_tokens : NEW_TOKENS;
+    if (bench_check_positions(b, prompt + new_tokens + n + 1, err) || open_job(b, n, prompt, err))
         return -1;
+    struct job *j = b->self;
+    j->new_tokens = new_tokens;
     b->step = step_decode;
-    b->tokens = (double)(n * NEW_TOKENS);
+    b->tokens = (double)(n * new_tokens);
     b->flop = 2 * (b->block_weights + b->output_weights) * b->tokens;
+    b->attention = (double)n * (bench_attention_flop(b, prompt, 1, new_tokens) - bench_attention_flop(b, prompt, 0, 0));
     return 0;
 }
 
@@ -130,23 +140,28 @@ int bench_open_generate_1(struct bench *b, struct err *err)
 {
     if (open_decode(b, 1, err))
         return -1;
+    const struct config *c = &b->base.model.config;
     b->bytes = b->weight_bytes * b->tokens;
+    /* a key and a value of F32 serve a whole group of heads, for which 4 FLOP a float of the head were counted */
+    b->attention *= 2 * sizeof(float) / 4.0 * (double)c->kv_heads / (double)c->heads;
     return 0;
 }
 
 int bench_open_generate_32(struct bench *b, struct err *err)
 {
-    return open_decode(b, 32, err);
+    return open_decode(b, b->shape.rows ? b->shape.rows : 32, err);
 }
 
 /* A model with fewer positions reads as many as it has. */
 int bench_open_prompt(struct bench *b, struct err *err)
 {
-    size_t positions = b->base.model.rope.positions, n = positions > LONG_PROMPT ? LONG_PROMPT : positions - 1;
-    if (bench_check_positions(b, 2, err) || open_job(b, 1, n, err))
+    size_t positions = b->base.model.rope.positions, rows = b->shape.rows ? b->shape.rows : 1;
+    size_t n = b->shape.length ? b->shape.length : positions > LONG_PROMPT ? LONG_PROMPT : positions - 1;
+    if (bench_check_positions(b, n + 1, err) || open_job(b, rows, n, err))
         return -1;
     b->step = step_prompt;
-    b->tokens = (double)n;
+    b->tokens = (double)(rows * n);
     b->flop = 2 * b->block_weights * b->tokens;
+    b->attention = (double)rows * bench_attention_flop(b, n, 0, 0);
     return 0;
 }

@@ -10,6 +10,7 @@
 #define PROMPT_TOKENS 64
 #define COMPLETION_TOKENS 64
 #define EPOCHS 4
+#define SLOTS 32 /* completions sampled at the same time */
 
 struct job {
     struct adapter adapter, reward_adapter, critic_adapter;
@@ -20,36 +21,40 @@ struct job {
     struct optimizer optimizer;
     struct ppo ppo;
     struct examples prompts;
+    size_t new_tokens, num_generations;
     uint32_t iteration;
 };
 
 static int sample(struct job *j, struct experience *x, struct err *err)
 {
-    struct request requests[PROMPTS];
-    for (size_t i = 0; i < PROMPTS; i++)
+    size_t n = j->prompts.n;
+    struct request *requests = xcalloc(n, sizeof *requests);
+    for (size_t i = 0; i < n; i++)
         requests[i] = (struct request){.prompt = j->prompts.list[i].prompt.ids,
-                                       .n_prompt = PROMPT_TOKENS,
-                                       .n_samples = 1,
-                                       .max_new_tokens = COMPLETION_TOKENS,
+                                       .n_prompt = j->prompts.list[i].prompt.n,
+                                       .n_samples = j->num_generations,
+                                       .max_new_tokens = j->new_tokens,
                                        .sampling = {.temperature = 1, .top_p = 1, .seed = 1, .round = j->iteration},
                                        .adapter = &j->adapter,
                                        .key = (uint32_t)i};
-    int rc = generate_all(j->policy.model, requests, PROMPTS, PROMPTS, NULL, NULL, err);
+    int rc = generate_all(j->policy.model, requests, n, n * j->num_generations < SLOTS ? n * j->num_generations : SLOTS, NULL,
+                          NULL, err);
     if (rc == 0)
-        experience_init(x, requests, PROMPTS);
-    for (size_t i = 0; i < PROMPTS; i++)
+        experience_init(x, requests, n);
+    for (size_t i = 0; i < n; i++)
         request_release(&requests[i]);
+    free(requests);
     return rc;
 }
 
 static int score(struct job *j, struct experience *x, struct err *err)
 {
-    float scores[PROMPTS];
-    if (score_examples(scores, &j->reward, &x->examples, j->ppo.options.micro_batch_tokens, NULL, NULL, err))
-        return -1;
-    for (size_t i = 0; i < x->n; i++)
+    float *scores = xmalloc((x->n + 1) * sizeof *scores);
+    int rc = score_examples(scores, &j->reward, &x->examples, j->ppo.options.micro_batch_tokens, NULL, NULL, err);
+    for (size_t i = 0; rc == 0 && i < x->n; i++)
         x->scores[i] = (double)scores[i];
-    return 0;
+    free(scores);
+    return rc;
 }
 
 static int iterate(struct job *j, struct err *err)
@@ -111,10 +116,11 @@ static int open_nets(struct job *j, struct model *m, bool shared, struct err *er
     return 0;
 }
 
-static int open_training(struct job *j, bool shared, struct err *err)
+static int open_training(struct job *j, const struct bench *b, bool shared, struct err *err)
 {
     static const char *const names[3] = {"model", "adapter", "head"};
-    if (learner_init(&j->learner, &j->policy, false, shared, &j->optimizer, names, 1, err))
+    if (learner_init(&j->learner, &j->policy, b->recompute ? KEEP_INPUTS : KEEP_ALL, false, shared, &j->optimizer, names, 1,
+                     err))
         return -1;
     j->ppo.policy = &j->learner;
     if (shared)
@@ -128,12 +134,16 @@ static int open_training(struct job *j, bool shared, struct err *err)
 }
 
 /* Passes over all tokens: sampling, reference, reward, value (2 FLOP a weight each), then a policy's and a critic's
- * training (4 each) an epoch; a critic on the policy's own trunk costs none. */
-static double count_flop(const struct bench *b, bool shared)
+ * training (4 each) an epoch; a critic on the policy's own trunk costs none.  Attention: a forward each, a training three. */
+static void count_work(struct bench *b, const struct job *j, bool shared)
 {
-    double targets = PROMPTS * COMPLETION_TOKENS, computed = PROMPTS * PROMPT_TOKENS + targets;
+    size_t prompts = j->prompts.n, prompt = j->prompts.longest;
+    double targets = (double)(prompts * j->num_generations * j->new_tokens), computed = (double)(prompts * prompt) + targets;
     double blocks = 4 * 2 + EPOCHS * (shared ? 4 : 8), outputs = 2 * 2 + EPOCHS * 4;
-    return blocks * b->block_weights * computed + outputs * b->output_weights * targets;
+    b->tokens = targets;
+    b->flop = blocks * b->block_weights * computed + outputs * b->output_weights * targets;
+    b->attention = (4 + EPOCHS * (shared ? 3 : 6)) * (double)prompts *
+                   bench_attention_flop(b, prompt, j->num_generations, j->new_tokens);
 }
 
 static int open_job(struct bench *b, bool shared, struct err *err)
@@ -143,8 +153,9 @@ static int open_job(struct bench *b, bool shared, struct err *err)
     b->self = j;
     b->step = step;
     b->close = close_job;
-    b->tokens = PROMPTS * COMPLETION_TOKENS;
-    b->flop = count_flop(b, shared);
+    size_t prompt = b->shape.length ? b->shape.length : PROMPT_TOKENS;
+    j->new_tokens = b->shape.new_tokens ? b->shape.new_tokens : COMPLETION_TOKENS;
+    j->num_generations = b->shape.num_generations ? b->shape.num_generations : 1;
     j->optimizer = (struct optimizer){.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = 1};
     j->ppo.options = (struct ppo_options){.num_ppo_epochs = EPOCHS,
                                           .num_mini_batches = 1,
@@ -154,10 +165,11 @@ static int open_job(struct bench *b, bool shared, struct err *err)
                                           .temperature = 1,
                                           .loss = {.cliprange = 0.2, .cliprange_value = 0.2, .vf_coef = 0.1},
                                           .rewards = {.kl_coef = 0.05, .gamma = 1, .lam = 0.95, .whiten_advantages = true}};
-    if (bench_check_positions(b, PROMPT_TOKENS + COMPLETION_TOKENS, err))
+    if (bench_check_positions(b, prompt + j->new_tokens, err))
         return -1;
-    j->prompts = bench_examples(m, PROMPTS, PROMPT_TOKENS, 0, 0);
-    return open_nets(j, m, shared, err) || open_training(j, shared, err) ? -1 : 0;
+    j->prompts = bench_examples(m, b->shape.rows ? b->shape.rows : PROMPTS, prompt, 0, 0);
+    count_work(b, j, shared);
+    return open_nets(j, m, shared, err) || open_training(j, b, shared, err) ? -1 : 0;
 }
 
 int bench_open_ppo(struct bench *b, struct err *err)

@@ -8,7 +8,7 @@
 #include "train/sft.h"
 #include "util/mem.h"
 
-#define PAIRS 8
+#define ROWS 8
 
 struct shape {
     bool full, head;
@@ -23,11 +23,11 @@ struct job {
     struct optimizer optimizer;
     struct loop_options loop;
     struct examples examples;
-    size_t order[PAIRS];
+    size_t *order;
     struct method method;
     struct sft sft;
     struct reward reward;
-    struct comparison comparisons[PAIRS];
+    struct comparison *comparisons;
     struct dpo dpo;
 };
 
@@ -75,6 +75,8 @@ static void close_job(struct bench *b)
     optimizer_release(&j->optimizer);
     adapter_release(&j->adapter);
     head_release(&j->head);
+    free(j->order);
+    free(j->comparisons);
     free(j);
 }
 
@@ -99,20 +101,28 @@ static int open_job(struct bench *b, const struct shape *s, struct err *err)
     j->examples = bench_examples(m, s->rows, s->prompt, s->completions, s->completion);
     j->optimizer = (struct optimizer){.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = 1};
     j->loop = (struct loop_options){.micro_batch_tokens = b->micro_batch_tokens};
-    ENSURE(s->rows <= ARRAY_LEN(j->order));
+    j->order = xmalloc(s->rows * sizeof *j->order);
     for (size_t i = 0; i < s->rows; i++)
         j->order[i] = i;
-    return learner_init(&j->learner, &j->net, s->full, s->head, &j->optimizer, names, 1, err);
+    return learner_init(&j->learner, &j->net, b->recompute ? KEEP_INPUTS : KEEP_ALL, s->full, s->head, &j->optimizer, names, 1,
+                        err);
+}
+
+static size_t or_else(size_t asked_for, size_t own)
+{
+    return asked_for ? asked_for : own;
 }
 
 static int open_supervised(struct bench *b, bool full, struct err *err)
 {
-    const struct shape s = {.full = full, .rows = 8, .completions = 1, .completion = 256};
+    const struct shape s = {.full = full, .rows = or_else(b->shape.rows, ROWS), .completions = 1,
+                            .completion = or_else(b->shape.length, 256)};
     if (open_job(b, &s, err))
         return -1;
     struct job *j = b->self;
     j->method = sft_method(&j->sft, &j->learner);
     b->flop = (full ? 6 : 4) * (b->block_weights + b->output_weights) * b->tokens;
+    b->attention = 3 * (double)s.rows * bench_attention_flop(b, 0, 1, s.completion);
     return 0;
 }
 
@@ -128,24 +138,29 @@ int bench_open_sft_lora(struct bench *b, struct err *err)
 
 int bench_open_reward(struct bench *b, struct err *err)
 {
-    const struct shape s = {.head = true, .rows = PAIRS, .completions = 2, .completion = 250};
+    const struct shape s = {.head = true, .rows = or_else(b->shape.rows, ROWS), .completions = 2,
+                            .completion = or_else(b->shape.length, 250)};
     if (open_job(b, &s, err))
         return -1;
     struct job *j = b->self;
     if (reward_init(&j->reward, &j->learner, false, 1, &j->optimizer, err))
         return -1;
-    for (size_t i = 0; i < PAIRS; i++)
+    j->comparisons = xcalloc(s.rows, sizeof *j->comparisons);
+    for (size_t i = 0; i < s.rows; i++)
         j->comparisons[i] = (struct comparison){.w_a = 1};
     j->reward.train = j->comparisons;
     j->method = reward_method(&j->reward);
     b->flop = 4 * b->block_weights * b->tokens;
+    b->attention = 3 * (double)s.rows * bench_attention_flop(b, 0, 2, s.completion);
     return 0;
 }
 
 /* Computed are the prompt once and both completions; the reference costs one more forward. */
 int bench_open_dpo(struct bench *b, struct err *err)
 {
-    const struct shape s = {.rows = PAIRS, .prompt = 128, .completions = 2, .completion = 128};
+    size_t length = or_else(b->shape.length, 256);
+    const struct shape s = {.rows = or_else(b->shape.rows, ROWS), .prompt = length / 2, .completions = 2,
+                            .completion = length - length / 2};
     const struct preference_config config = {.beta = 0.1};
     if (open_job(b, &s, err))
         return -1;
@@ -157,5 +172,6 @@ int bench_open_dpo(struct bench *b, struct err *err)
     j->method = dpo_method(&j->dpo);
     double targets = (double)(s.rows * 2 * s.completion), computed = (double)(s.rows * s.prompt) + targets;
     b->flop = 6 * b->block_weights * computed + 6 * b->output_weights * targets;
+    b->attention = 4 * (double)s.rows * bench_attention_flop(b, s.prompt, 2, s.completion);
     return 0;
 }

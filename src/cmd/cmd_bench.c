@@ -20,8 +20,8 @@
 struct bench_args {
     struct strings what;
     const char *model;
-    int64_t repeats, micro_batch_tokens, threads;
-    bool json, quiet;
+    int64_t length, rows, new_tokens, num_generations, repeats, micro_batch_tokens, threads;
+    bool recompute, json, quiet;
 };
 
 #define FIELD(name) offsetof(struct bench_args, name)
@@ -31,9 +31,15 @@ static const struct option own[] = {
      .commas = true, .value = "NAME"},
     {"model", OPTION_STRING, FIELD(model), NULL, "the model; otherwise HONE_MODEL, or the one that tools/get-model.sh fetched",
      .value = "PATH"},
+    {"length", OPTION_INT, FIELD(length), "0",
+     "tokens of a sequence (dpo: a half of it prompt; generation and ppo: of the prompt); 0: the row's own, here and below", .min = 0, .max = 1e6},
+    {"rows", OPTION_INT, FIELD(rows), "0", "sequences, pairs, prompts or streams at a time (generate-1 has one)", .min = 0, .max = 1e5},
+    {"new_tokens", OPTION_INT, FIELD(new_tokens), "0", "of generate-1, generate-32 and ppo: tokens after the prompt", .min = 0, .max = 1e6},
+    {"num_generations", OPTION_INT, FIELD(num_generations), "0", "of ppo: completions of a prompt", .min = 0, .max = 1024},
     {"repeats", OPTION_INT, FIELD(repeats), "3", "steps that are timed after one that is not; their median counts", .min = 1,
      .max = MAX_REPEATS},
     {"micro_batch_tokens", OPTION_INT, FIELD(micro_batch_tokens), "512", "as in training", .min = 1, .max = 1e7},
+    {"recompute", OPTION_BOOL, FIELD(recompute), "false", "as in training; the limit stays the same: nothing computed twice"},
     {"threads", OPTION_INT, FIELD(threads), "0", "threads; 0: OMP_NUM_THREADS, or all cores", .min = 0, .max = 1024},
     {"json", OPTION_BOOL, FIELD(json), "false", "one JSON object a row instead of a table"},
     {"quiet", OPTION_BOOL, FIELD(quiet), "false", "no progress"},
@@ -42,10 +48,12 @@ static const struct option own[] = {
 static const struct option_group groups[] = {{"Bench", own, ARRAY_LEN(own), 0}};
 static const struct option_spec spec = {
     .command = "bench",
-    .summary = "Speed of training and generation on generated data of fixed shapes, against what this machine could do at best: "
+    .summary = "Speed of training and generation on generated data, against what this machine could do at best: "
                "its F32 multiply-add peak, measured before and after each row, over the arithmetic that the row cannot do "
                "without. Decoding one sequence is held against the memory instead: its measured speed (read_gb_s) over the bytes "
-               "of the weights as they are stored. Each row runs in a process of its own, so peak_rss_mib is the row's.",
+               "of the weights as they are stored. Where --length is given the limit counts attention as well (4 FLOP a head's number, "
+               "query and key in a forward, 8 in a backward; keys and values read where memory is the limit), and attention_share "
+               "is its part. Each row runs in a process of its own, so peak_rss_mib is the row's.",
     .usage = "hone bench [--what NAME,..] [--model M] [--flags]",
     .example = "hone bench --what sft-lora,generate-32 --model model.gguf --json",
     .groups = groups,
@@ -77,7 +85,7 @@ struct job {
 struct outcome {
     int rc;
     struct err err;
-    double seconds, tokens, flop, bytes, fma_peak, read_peak;
+    double seconds, tokens, flop, bytes, attention, fma_peak, read_peak; /* attention: share of the limit's work */
 };
 
 static int ascending(const void *a, const void *b)
@@ -106,12 +114,20 @@ static int time_row(struct outcome *o, struct bench *b, size_t repeats, struct e
     o->tokens = b->tokens;
     o->flop = b->flop;
     o->bytes = b->bytes;
+    if (b->shape.length) {
+        double *work = b->bytes > 0 ? &o->bytes : &o->flop;
+        *work += b->attention;
+        o->attention = b->attention / *work;
+    }
     return 0;
 }
 
 static int run_row(struct outcome *o, const struct job *j, struct err *err)
 {
-    struct bench b = {.micro_batch_tokens = (size_t)j->args->micro_batch_tokens};
+    const struct bench_args *a = j->args;
+    struct bench b = {.shape = {(size_t)a->length, (size_t)a->rows, (size_t)a->new_tokens, (size_t)a->num_generations},
+                      .micro_batch_tokens = (size_t)a->micro_batch_tokens,
+                      .recompute = a->recompute};
     if (load_net(&b.base, j->model, NULL, NULL, err))
         return -1;
     bench_measure_model(&b);
@@ -190,7 +206,7 @@ static int in_child(struct outcome *o, double *rss_mib, int (*work)(struct outco
 
 struct measured {
     const char *what;
-    double tokens_per_s, seconds, rss_mib, fma_peak, read_peak, limit;
+    double tokens_per_s, seconds, rss_mib, fma_peak, read_peak, limit, attention;
 };
 
 static int measure_row(struct measured *m, const struct job *j, struct err *err)
@@ -208,17 +224,35 @@ static int measure_row(struct measured *m, const struct job *j, struct err *err)
     m->tokens_per_s = o.tokens / o.seconds;
     m->fma_peak = o.fma_peak;
     m->read_peak = fmax(before.read_peak, after.read_peak);
+    m->attention = o.attention;
     m->limit = o.bytes > 0 ? o.tokens * 1e9 * m->read_peak / o.bytes : o.tokens * 1e9 * m->fma_peak / o.flop;
     return 0;
 }
 
-static void print_json(const struct measured *m)
+/* The shape that was asked for. */
+static void print_shape(const struct measured *m, const struct bench_args *a)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } given[] = {{"length", a->length}, {"rows", a->rows}, {"new_tokens", a->new_tokens}, {"num_generations", a->num_generations}};
+    for (size_t i = 0; i < ARRAY_LEN(given); i++)
+        if (given[i].value)
+            printf(", \"%s\": %lld", given[i].name, (long long)given[i].value);
+    if (a->recompute)
+        printf(", \"recompute\": true");
+    if (a->length)
+        printf(", \"attention_share\": %.6g", m->attention);
+}
+
+static void print_json(const struct measured *m, const struct bench_args *a)
 {
     printf("{\"what\": \"%s\", \"tokens_per_s\": %.6g, \"seconds\": %.6g, \"peak_rss_mib\": %.6g, \"fma_peak_gflops\": %.6g, "
            "\"limit_tokens_per_s\": %.6g, \"share_of_limit\": %.6g",
            m->what, m->tokens_per_s, m->seconds, m->rss_mib, m->fma_peak, m->limit, m->tokens_per_s / m->limit);
     if (m->read_peak > 0)
         printf(", \"read_gb_s\": %.6g", m->read_peak);
+    print_shape(m, a);
     puts("}");
 }
 
@@ -298,7 +332,7 @@ static int run(const struct bench_args *args, const bool chosen[N_ROWS], const c
         if (rc)
             err_prefix(err, "%s", rows[i].what);
         else if (args->json)
-            print_json(&m);
+            print_json(&m, args);
         else
             print_line(&m, done == 0);
         done++;

@@ -350,7 +350,7 @@ static int run(const struct logprobs_args *args, const struct net *net, const st
 {
     struct progress progress;
     struct pass p = {.model = net->model,
-                     .workspace = workspace_new(&net->model->config, false, err)};
+                     .workspace = workspace_new(&net->model->config, KEEP_NOTHING, err)};
     struct buf out;
     buf_init(&out, SIZE_MAX / 2);
     int rc = p.workspace ? 0 : -1;

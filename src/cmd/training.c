@@ -52,6 +52,9 @@ const struct option loop_option_table[N_LOOP_OPTIONS] = {
     {"adam_epsilon", OPTION_FLOAT, FIELD(adam_epsilon), "1e-8", "AdamW's", .min = 0, .max = 1},
     {"shuffle", OPTION_BOOL, FIELD(shuffle), "true", "a new order of the rows in each epoch"},
     {"micro_batch_tokens", OPTION_INT, FIELD(micro_batch_tokens), "512", "tokens that are worked on together: memory, not results, depend on it", .min = 1, .max = 1e7},
+    {"recompute", OPTION_BOOL, FIELD(recompute), "false",
+     "compute each layer again on the way back: far less memory for long rows, the same results, some slower",
+     .alias = "gradient_checkpointing"},
     {"seed", OPTION_INT, FIELD(seed), "42", "of everything random", .min = 0, .max = 4294967295.0},
 };
 
@@ -290,7 +293,8 @@ int training_begin(struct training *t, struct err *err)
                        ? t->args->head_learning_rate / t->args->learning_rate : 1;
     if (check_overwrite(t, err))
         return -1;
-    if (learner_init(&t->learner, &t->net, t->args->full, t->has_head, &t->optimizer, names, ratio, err))
+    if (learner_init(&t->learner, &t->net, t->args->recompute ? KEEP_INPUTS : KEEP_ALL, t->args->full, t->has_head,
+                     &t->optimizer, names, ratio, err))
         return -1;
     if (!t->args->full && model_pack(&t->base.model, err))
         return -1;

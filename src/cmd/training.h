@@ -20,11 +20,11 @@ struct train_args {
     double adam_beta1, adam_beta2, adam_epsilon;
     int lr_scheduler_type, truncation;
     int64_t max_length, micro_batch_tokens, logging_steps, save_steps, eval_steps, seed, threads;
-    bool skip_bad_rows, shuffle, resume, overwrite, quiet;
+    bool skip_bad_rows, shuffle, recompute, resume, overwrite, quiet;
 };
 
 /* The groups "Model and data", "Training", "The run": three rows of a command's groups, at `offset` of its train_args. */
-enum { N_MODEL_OPTIONS = 11, N_LOOP_OPTIONS = 20, N_RUN_OPTIONS = 7 };
+enum { N_MODEL_OPTIONS = 11, N_LOOP_OPTIONS = 21, N_RUN_OPTIONS = 7 };
 extern const struct option model_options[N_MODEL_OPTIONS], loop_option_table[N_LOOP_OPTIONS], run_options[N_RUN_OPTIONS];
 #define TRAIN_GROUPS(offset)                                                                       \
     {"Model and data", model_options, N_MODEL_OPTIONS, (offset)},                                  \

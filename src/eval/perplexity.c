@@ -28,7 +28,7 @@ static int run_window(struct perplexity *p, struct workspace *w, struct batch *b
 
 static int run_windows(struct perplexity *p, const struct net *net, const struct ids *ids, struct err *err)
 {
-    struct workspace *w = workspace_new(&net->model->config, false, err);
+    struct workspace *w = workspace_new(&net->model->config, KEEP_NOTHING, err);
     struct batch b = {0};
     uint32_t number = 0;
     size_t window = net->model->rope.positions < PERPLEXITY_WINDOW ? net->model->rope.positions : PERPLEXITY_WINDOW;

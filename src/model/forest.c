@@ -53,12 +53,12 @@ static size_t common_start(const struct examples *e, const size_t *rows, size_t 
     return common;
 }
 
-int stem_of_examples(struct stem *s, const struct net *net, const struct examples *e, const size_t *rows, size_t n, bool grad,
+int stem_of_examples(struct stem *s, const struct net *net, const struct examples *e, const size_t *rows, size_t n, enum keep keep,
                      struct err *err)
 {
     size_t common = n > 1 ? common_start(e, rows, n) : 0;
     stem_clear(s);
-    return common >= STEM_LEAST ? stem_plant(s, net, e->list[rows ? rows[0] : 0].prompt.ids, common, grad, err) : 0;
+    return common >= STEM_LEAST ? stem_plant(s, net, e->list[rows ? rows[0] : 0].prompt.ids, common, keep, err) : 0;
 }
 
 void forest_add(struct forest *f, const struct example *e)

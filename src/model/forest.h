@@ -25,8 +25,8 @@ void forest_add(struct forest *f, const struct example *e);
 size_t example_rows(const struct example *e);
 
 /* Plant what the prompts of rows[0..n) begin with (rows NULL: the first n examples) as a stem, or clear it where that is
- * too little to be worth it.  grad: stem_backward will be called. */
-int stem_of_examples(struct stem *s, const struct net *net, const struct examples *e, const size_t *rows, size_t n, bool grad,
+ * too little to be worth it.  keep: as stem_plant() has it. */
+int stem_of_examples(struct stem *s, const struct net *net, const struct examples *e, const size_t *rows, size_t n, enum keep keep,
                      struct err *err);
 
 #endif

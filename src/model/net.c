@@ -63,13 +63,13 @@ void gradients_release(struct gradients *g)
 
 /* ---- working memory ---- */
 
-struct workspace *workspace_new(const struct config *c, bool keep, struct err *err)
+struct workspace *workspace_new(const struct config *c, enum keep keep, struct err *err)
 {
     (void)err;
     struct workspace *w = xcalloc(1, sizeof *w);
     w->config = c;
     w->keep = keep;
-    w->n_layers = keep ? c->layers : 1;
+    w->n_layers = keep == KEEP_NOTHING ? 1 : c->layers;
     w->layers = xcalloc(w->n_layers, sizeof *w->layers);
     return w;
 }
@@ -97,6 +97,24 @@ static float *carve(float *block, size_t *used, size_t floats)
     return p;
 }
 
+/* What a layer's forward computes anew from its `in`. */
+static void carve_layer(struct layer_state *s, const struct config *c, size_t rows, size_t rank, float *block, size_t *used)
+{
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    s->mid = carve(block, used, rows * c->width);
+    s->norm_in = carve(block, used, rows);
+    s->norm_mid = carve(block, used, rows);
+    s->q = carve(block, used, rows * q);
+    s->k = carve(block, used, rows * kv);
+    s->v = carve(block, used, rows * kv);
+    s->attention = carve(block, used, rows * q);
+    s->stats = carve(block, used, rows * c->heads * 2);
+    s->gate = carve(block, used, rows * c->ffn);
+    s->up = carve(block, used, rows * c->ffn);
+    for (int k = 0; k < LINEAR_DOWN; k++)
+        s->t[k] = carve(block, used, rows * rank);
+}
+
 static size_t carve_all(struct workspace *w, size_t rows, size_t rank, float *block)
 {
     const struct config *c = w->config;
@@ -104,32 +122,25 @@ static size_t carve_all(struct workspace *w, size_t rows, size_t rank, float *bl
     size_t widest = c->width > q ? c->width : q;
     for (size_t l = 0; l < w->n_layers; l++) {
         struct layer_state *s = &w->layers[l];
+        if (l == 0 || w->keep == KEEP_ALL)
+            carve_layer(s, c, rows, rank, block, &used);
+        else
+            *s = w->layers[0];
         s->in = carve(block, &used, rows * c->width);
-        s->mid = carve(block, &used, rows * c->width);
-        s->norm_in = carve(block, &used, rows);
-        s->norm_mid = carve(block, &used, rows);
-        s->q = carve(block, &used, rows * q);
-        s->k = carve(block, &used, rows * kv);
-        s->v = carve(block, &used, rows * kv);
-        s->attention = carve(block, &used, rows * q);
-        s->stats = carve(block, &used, rows * c->heads * 2);
-        s->gate = carve(block, &used, rows * c->ffn);
-        s->up = carve(block, &used, rows * c->ffn);
-        for (int k = 0; k < LINEAR_KINDS; k++)
-            s->t[k] = carve(block, &used, rows * rank);
+        s->t[LINEAR_DOWN] = carve(block, &used, rows * rank); /* small: the last product need not be made again */
     }
     w->last = carve(block, &used, rows * c->width);
     w->h = carve(block, &used, rows * c->width);
     w->norm = carve(block, &used, rows);
     w->x = carve(block, &used, rows * widest);
-    w->wide = carve(block, &used, rows * (c->ffn > c->width ? c->ffn : c->width));
-    if (w->keep) {
-        w->wide2 = carve(block, &used, rows * c->ffn);
+    w->wide = carve(block, &used, rows * (c->ffn > widest ? c->ffn : widest));
+    if (w->keep != KEEP_NOTHING) {
+        w->wide2 = carve(block, &used, rows * (c->ffn > 2 * kv ? c->ffn : 2 * kv));
         w->dx = carve(block, &used, rows * c->width);
         w->dy = carve(block, &used, rows * widest);
-        w->dq = carve(block, &used, rows * q);
-        w->dk = carve(block, &used, rows * kv);
-        w->dv = carve(block, &used, rows * kv);
+        w->dq = w->wide; /* attention goes backwards when the feed-forward is done with these */
+        w->dk = w->wide2;
+        w->dv = w->wide2 + rows * kv;
     }
     return used;
 }
@@ -142,7 +153,8 @@ int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tile
         mem_block_free(w->block);
         w->rows = w->rank = 0;
         size_t floats = carve_all(w, rows, rank, NULL);
-        w->block = mem_block(floats, sizeof(float), "activations", err);
+        w->block = mem_block(floats, sizeof(float),
+                             w->keep == KEEP_ALL ? "activations (--recompute keeps fewer)" : "activations", err);
         if (!w->block)
             return -1;
         mem_large_pages(w->block, floats * sizeof(float));
@@ -168,12 +180,6 @@ int net_forward(struct workspace *w, const struct net *net, const struct batch *
                 struct err *err)
 {
     size_t rank = net->adapter ? net->adapter->rank : 0;
-    struct adapter_rows own = {0, b->n_rows, net->adapter};
-    struct batch all = *b;
-    if (b->n_adapters == 0) {
-        all.adapters = &own;
-        all.n_adapters = 1;
-    }
     for (size_t i = 0; i < b->n_adapters; i++)
         if (b->adapters[i].adapter && b->adapters[i].adapter->rank > rank)
             rank = b->adapters[i].adapter->rank;
@@ -187,7 +193,7 @@ int net_forward(struct workspace *w, const struct net *net, const struct batch *
     }
     if (workspace_reserve(w, b->n_rows, rank, b->n_tiles, err))
         return -1;
-    trunk_forward(w, net->model, &all, cache, cache_tiles);
+    trunk_forward(w, net, b, cache, cache_tiles);
     w->n_targets = w->n_target_rows = 0;
     return 0;
 }
@@ -261,7 +267,7 @@ const float *net_hidden(const struct workspace *w, size_t row)
 void net_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b,
                   const float *dlogp, const float *dscores, const size_t *score_rows, size_t n_scores)
 {
-    ENSURE(w->keep);
+    ENSURE(w->keep != KEEP_NOTHING);
     const struct kernel *k = kernel();
     const struct model *m = net->model;
     size_t width = m->config.width, rows = b->n_rows;

@@ -31,9 +31,15 @@ void gradients_release(struct gradients *g);
 
 struct workspace;
 
-/* Working memory for batches of up to `rows` rows of models of this shape.  keep: activations are kept for a
- * backward.  It grows when a larger batch comes. */
-struct workspace *workspace_new(const struct config *c, bool keep, struct err *err);
+/* What a forward keeps for a backward.  Gradients have the same bits with KEEP_ALL and KEEP_INPUTS. */
+enum keep {
+    KEEP_NOTHING, /* no backward will come */
+    KEEP_ALL,     /* the activations of all layers */
+    KEEP_INPUTS,  /* what goes into each layer: the backward computes the layer's forward again (Chen et al. 2016) */
+};
+
+/* Working memory for batches of models of this shape.  It grows when a larger batch comes. */
+struct workspace *workspace_new(const struct config *c, enum keep keep, struct err *err);
 void workspace_free(struct workspace *w);
 
 /* Run the trunk.  cache: a KV cache's data, (layers, cache_tiles, kv_tile_floats), or NULL: the batch's own. */

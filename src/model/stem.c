@@ -34,18 +34,19 @@ static int reserve(float **block, size_t *have, size_t need, const char *what, s
     return 0;
 }
 
-int stem_plant(struct stem *s, const struct net *net, const int32_t *tokens, size_t n, bool grad, struct err *err)
+int stem_plant(struct stem *s, const struct net *net, const int32_t *tokens, size_t n, enum keep keep, struct err *err)
 {
     const struct config *c = &net->model->config;
     struct attention_shape shape = config_attention(c);
+    bool grad = keep != KEEP_NOTHING;
     size_t half = c->layers * n * c->kv_heads * c->head_dim;
     stem_clear(s);
-    if (s->workspace && (s->workspace->config != c || s->workspace->keep < grad)) {
+    if (s->workspace && (s->workspace->config != c || (grad && s->workspace->keep != keep))) {
         workspace_free(s->workspace);
         s->workspace = NULL;
     }
     if (!s->workspace)
-        s->workspace = workspace_new(c, grad, err);
+        s->workspace = workspace_new(c, keep, err);
     batch_add(&s->batch, tokens, n, -1);
     if (reserve(&s->kv, &s->kv_floats, c->layers * s->batch.n_tiles * kv_tile_floats(&shape), "keys and values", err) ||
         (grad && reserve(&s->dk, &s->grad_floats, 2 * half, "gradients of keys and values", err)) ||

@@ -12,8 +12,6 @@
 #ifndef HONE_MODEL_STEM_H
 #define HONE_MODEL_STEM_H
 
-#include <stdbool.h>
-
 #include "model/net.h"
 
 struct stem {
@@ -28,8 +26,9 @@ struct stem {
 /* Fewer common tokens than these are left to the trees. */
 #define STEM_LEAST 16
 
-/* Run the net over the tokens; what the stem held before is forgotten.  grad: stem_backward will be called. */
-int stem_plant(struct stem *s, const struct net *net, const int32_t *tokens, size_t n, bool grad, struct err *err);
+/* Run the net over the tokens; what the stem held before is forgotten.  keep: KEEP_NOTHING where stem_backward will not be
+ * called. */
+int stem_plant(struct stem *s, const struct net *net, const int32_t *tokens, size_t n, enum keep keep, struct err *err);
 
 /* Add the stem's part to the gradients. */
 void stem_backward(struct gradients *g, struct stem *s, const struct net *net);

@@ -17,15 +17,15 @@ struct layer_state {
 
 struct workspace {
     const struct config *config;
-    bool keep;
+    enum keep keep;
     size_t rows, rank, tiles; /* what is allocated for */
     float *block;             /* all of the below but tiles */
-    struct layer_state *layers; /* one only, if not kept */
+    struct layer_state *layers; /* one only with KEEP_NOTHING; with KEEP_INPUTS all but `in` and t[LINEAR_DOWN] are one memory */
     size_t n_layers;
     float *last;                /* residual after the last layer: width */
     float *h, *norm;            /* the same normalised, and the scales */
-    float *x, *wide, *wide2;    /* scratch: max(width, q), ffn, ffn */
-    float *dx, *dy, *dq, *dk, *dv; /* gradients, if kept */
+    float *x, *wide, *wide2;    /* scratch: max(width, q), and ffn or wider */
+    float *dx, *dy, *dq, *dk, *dv; /* gradients, for a backward: dq lies in wide, dk and dv in wide2 */
     float *kv;                  /* the batch's own tiles, of one layer */
 
     /* of net_logprobs, for net_backward */
@@ -42,7 +42,7 @@ int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tile
 struct attention_shape config_attention(const struct config *c);
 
 /* The trunk (transformer.c). */
-void trunk_forward(struct workspace *w, const struct model *m, const struct batch *b, float *cache, size_t cache_tiles);
+void trunk_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles);
 /* w->dx holds the gradient of the last residual on entry.  own: the stem that the batch is, or NULL. */
 void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b,
                     const struct stem *own);

@@ -12,7 +12,9 @@ enum scratch_slot {
     SCRATCH_UNPACK, /* weight_tile's rows before they are turned */
     SCRATCH_STRIPS, /* products' packed operands */
     SCRATCH_ATTENTION,
-    SCRATCH_PAST, /* attention's gradients of what comes before a tree */
+    SCRATCH_TURNED, /* attention's tiles as its backward wants them */
+    SCRATCH_SUMS,   /* its gradients of a run's keys and values */
+    SCRATCH_PAST,   /* and of what comes before a tree */
     SCRATCH_LORA,
     SCRATCH_LOGPROB,
     SCRATCH_SLOTS,

@@ -65,12 +65,12 @@ int score_examples(float *scores, const struct net *net, const struct examples *
     ENSURE(net->head);
     if (check(net, e, err))
         return -1;
-    struct workspace *w = workspace_new(&net->model->config, false, err);
+    struct workspace *w = workspace_new(&net->model->config, KEEP_NOTHING, err);
     if (!w)
         return -1;
     struct forest f = {0};
     struct stem stem = {0};
-    int rc = stem_of_examples(&stem, net, e, NULL, e->n, false, err);
+    int rc = stem_of_examples(&stem, net, e, NULL, e->n, KEEP_NOTHING, err);
     for (size_t at = 0; rc == 0 && at < e->n;) {
         size_t n = 0, tokens = 0;
         while (at + n < e->n && (n == 0 || tokens + example_rows(&e->list[at + n]) - stem.n <= micro_tokens))

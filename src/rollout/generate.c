@@ -61,7 +61,7 @@ int generator_init(struct generator *g, const struct model *m, const struct gene
         generator_release(g);
         return -1;
     }
-    g->workspace = workspace_new(&m->config, false, err);
+    g->workspace = workspace_new(&m->config, KEEP_NOTHING, err);
     g->tile_refs = xcalloc(g->n_tiles, sizeof *g->tile_refs);
     g->tiles_free = xcalloc(g->n_tiles, sizeof *g->tiles_free);
     for (size_t i = g->n_tiles; i-- > 0;)

@@ -6,12 +6,12 @@
 
 #include "util/mem.h"
 
-int learner_init(struct learner *l, const struct net *net, bool train_model, bool train_head, struct optimizer *o,
-                 const char *const names[3], double head_lr_ratio, struct err *err)
+int learner_init(struct learner *l, const struct net *net, enum keep keep, bool train_model, bool train_head,
+                 struct optimizer *o, const char *const names[3], double head_lr_ratio, struct err *err)
 {
-    *l = (struct learner){.net = *net};
+    *l = (struct learner){.net = *net, .keep = keep};
     bool train_adapter = net->adapter && !train_model;
-    l->workspace = workspace_new(&net->model->config, true, err);
+    l->workspace = workspace_new(&net->model->config, keep, err);
     if (gradients_init(&l->grads, net, train_model, train_adapter, train_head, err))
         return -1;
     if (train_model && optimizer_add(o, names[0], &net->model->params, l->grads.model, 1, err))
@@ -26,7 +26,7 @@ int learner_init(struct learner *l, const struct net *net, bool train_model, boo
 int learner_init_forward(struct learner *l, const struct net *net, struct err *err)
 {
     *l = (struct learner){.net = *net};
-    l->workspace = workspace_new(&net->model->config, false, err);
+    l->workspace = workspace_new(&net->model->config, KEEP_NOTHING, err);
     return l->workspace ? 0 : -1;
 }
 
@@ -49,7 +49,7 @@ void learner_clear_gradients(struct learner *l)
 
 int learner_stem(struct learner *l, const struct examples *e, const size_t *rows, size_t n, bool grad, struct err *err)
 {
-    return stem_of_examples(&l->stem, &l->net, e, rows, n, grad, err);
+    return stem_of_examples(&l->stem, &l->net, e, rows, n, grad ? l->keep : KEEP_NOTHING, err);
 }
 
 void learner_stem_end(struct learner *l, bool grad)

@@ -8,6 +8,7 @@
 struct learner {
     struct net net;
     struct gradients grads;
+    enum keep keep; /* in a pass that is trained on */
     struct workspace *workspace;
     struct forest forest;
     struct stem stem; /* of the step's prompts */
@@ -17,10 +18,10 @@ struct learner {
     size_t capacity;
 };
 
-/* What of the net is trained: the model (which is trainable then), its adapter, its head.  The parts are added to the
- * optimiser under `prefix` + "model", "adapter", "head".  The learner stays where it is: the optimiser points into it. */
-int learner_init(struct learner *l, const struct net *net, bool train_model, bool train_head, struct optimizer *o,
-                 const char *const names[3], double head_lr_ratio, struct err *err);
+/* What of the net is trained: the model (which is trainable then), its adapter, its head.  keep: KEEP_ALL or KEEP_INPUTS.
+ * The parts are added to the optimiser under names[0] .. [2], in that order.  The learner stays where it is: the optimiser points into it. */
+int learner_init(struct learner *l, const struct net *net, enum keep keep, bool train_model, bool train_head,
+                 struct optimizer *o, const char *const names[3], double head_lr_ratio, struct err *err);
 void learner_release(struct learner *l);
 void learner_clear_gradients(struct learner *l);
 

@@ -103,7 +103,7 @@ int ppo_values(struct ppo *p, struct experience *x, struct err *err)
 {
     size_t *trees = all_trees(x);
     struct stem *stem = &p->critic_stem;
-    int rc = stem_of_examples(stem, &p->critic, &x->examples, trees, x->examples.n, false, err);
+    int rc = stem_of_examples(stem, &p->critic, &x->examples, trees, x->examples.n, KEEP_NOTHING, err);
     for (size_t at = 0; rc == 0 && at < x->examples.n;) {
         size_t n = cut(p, stem, x, trees, x->examples.n, at), *where = plant(p, stem, x, trees + at, n);
         rc = forward(p, &p->critic, err);
@@ -223,7 +223,8 @@ static int plant_stems(struct ppo *p, const struct experience *x, const size_t *
 {
     if (learner_stem(p->policy, &x->examples, trees, n, true, err))
         return -1;
-    return p->critic_grads ? stem_of_examples(&p->critic_stem, &p->critic, &x->examples, trees, n, true, err) : 0;
+    return p->critic_grads
+               ? stem_of_examples(&p->critic_stem, &p->critic, &x->examples, trees, n, p->policy->keep, err) : 0;
 }
 
 static void end_stems(struct ppo *p, bool grad)
