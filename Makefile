@@ -13,7 +13,7 @@ tools/setup.sh $(3)
 cmake --build $(1) -j $(JOBS) $(4)
 endef
 
-.PHONY: release debug quick test asan tsan fuzz bench demo fmt layers check clean help
+.PHONY: release debug quick test asan tsan fuzz bench random demo fmt layers check clean help
 
 release: ## the program: build/hone
 	$(call build,$(BUILD))
@@ -45,6 +45,10 @@ fuzz: ## one fuzzer for T seconds: make fuzz FUZZ=rows T=60
 
 bench: ## speed of training and generation on this machine, into bench/results
 	bench/run.sh $(BUILD)
+
+random: ## a model of random weights for benches: make random OUT=1b.gguf [SHAPE="--type bf16 .."]
+	$(call build,$(BUILD),,,--target random_model)
+	$(BUILD)/random_model $(or $(OUT),$(error name the file: make random OUT=1b.gguf)) $(SHAPE)
 
 demo: release ## the whole loop on a small real model
 	@model=$$(tools/get-model.sh) && $(BUILD)/hone demo --model "$$model"
