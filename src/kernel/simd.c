@@ -1,5 +1,5 @@
 /* The kernels of kernel.h, compiled once an instruction set (see CMakeLists.txt):
- * KERNEL_ISA is avx512, avx2 or plain. */
+ * KERNEL_ISA is avx512, avx2, neon or plain. */
 #include "kernel/kernel.h"
 
 #include <math.h>
@@ -22,6 +22,10 @@
 #include <immintrin.h>
 #define WIDTH 8
 #define TILE_ROWS 6
+#elif defined(KERNEL_NEON) /* every aarch64 has it, so that the compiler's own macro would make plain the same */
+#include <arm_neon.h>
+#define WIDTH 4
+#define TILE_ROWS 12 /* with two vectors: 24 sums, 2 of the panel and what is multiplied in 32 registers */
 #else
 #define WIDTH 4
 #define TILE_ROWS 4
@@ -38,6 +42,8 @@ INLINE vec vec_fma(vec a, vec b, vec c)
     return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__AVX2__)
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(KERNEL_NEON)
+    return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     for (int i = 0; i < WIDTH; i++)
         c[i] = fmaf(a[i], b[i], c[i]);
@@ -129,7 +135,7 @@ INLINE vec vec_exp(vec x)
 
 /* Vectors of a whole panel's row, and up to how many rows of x are taken through all of them at once. */
 #define ALL (PANEL / WIDTH)
-#if TILE_ROWS == 6
+#if TILE_ROWS == 6 || defined(KERNEL_NEON)
 #define FEW_ROWS 3
 #else
 #define FEW_ROWS 1
@@ -249,6 +255,12 @@ INLINE vec vec_bytes(const uint8_t *p, const bool with_sign)
 #elif defined(__AVX2__)
     __m128i q = _mm_loadl_epi64((const __m128i *)p);
     return (vec)_mm256_cvtepi32_ps(with_sign ? _mm256_cvtepi8_epi32(q) : _mm256_cvtepu8_epi32(q));
+#elif defined(KERNEL_NEON)
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    uint8x8_t q = vcreate_u8(four);
+    int32x4_t with = vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(q))));
+    return with_sign ? (vec)vcvtq_f32_s32(with) : (vec)vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(q))));
 #else
     vec v;
     for (int i = 0; i < WIDTH; i++)
@@ -529,17 +541,20 @@ static void adamw(float *restrict p, const float *restrict g, float *restrict m,
 
 static double fma_peak(size_t n, float *sink)
 {
-    vec c[12], a = (vec){0} + 0.999f, b = (vec){0} + 1e-3f;
-    for (int i = 0; i < 12; i++)
+    enum { SUMS = WIDTH == 4 ? 24 : 12 }; /* more than a latency's worth on machines with four narrow units */
+    vec c[SUMS], a = (vec){0} + 0.999f, b = (vec){0} + 1e-3f;
+#pragma GCC unroll 24
+    for (int i = 0; i < SUMS; i++)
         c[i] = (vec){0} + (float)i;
     for (size_t j = 0; j < n; j++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < 12; i++)
-            c[i] = vec_fma(c[i], a, b);
+#pragma GCC unroll 24
+        for (int i = 0; i < SUMS; i++)
+            c[i] = vec_fma(a, b, c[i]); /* as in a product: the sum is what NEON's instruction adds to */
     }
-    for (int i = 0; i < 12; i++)
+#pragma GCC unroll 24
+    for (int i = 0; i < SUMS; i++)
         *sink += c[i][0];
-    return 2.0 * 12 * WIDTH * (double)n;
+    return 2.0 * SUMS * WIDTH * (double)n;
 }
 
 const struct kernel PASTE(kernel_, KERNEL_ISA) = {
