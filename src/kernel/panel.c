@@ -31,12 +31,24 @@ static void shape_of(enum dtype type, size_t *shared, size_t *each)
     }
 }
 
-size_t panel_bytes(enum dtype type, size_t k)
+static size_t bytes_of(enum dtype type, size_t k)
 {
     size_t shared, each;
-    ENSURE(k % dtype_table[type].block == 0);
     shape_of(type, &shared, &each);
-    return k * each + (shared ? k / 32 * shared : 0);
+    return k * each + k / 32 * shared;
+}
+
+size_t panel_bytes(enum dtype type, size_t k)
+{
+    size_t bytes = bytes_of(type, k);
+    ENSURE(k % dtype_table[type].block == 0);
+    return bytes;
+}
+
+size_t panel_offset(enum dtype type, size_t k)
+{
+    ENSURE(k % 32 == 0);
+    return bytes_of(type, k);
 }
 
 /* One block of 32 weights of one row into column c. */

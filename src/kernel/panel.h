@@ -21,6 +21,9 @@
 /* Bytes of a packed panel of k rows of 32; k is a multiple of the type's block. */
 size_t panel_bytes(enum dtype type, size_t k);
 
+/* Where in it the numbers from k on begin, which can be unpacked by themselves; k is a multiple of 32. */
+size_t panel_offset(enum dtype type, size_t k);
+
 /* rows: the 32 stored rows of the matrix that become columns; NULL: zeros.  k: numbers of each.  `to` is 4-byte aligned. */
 void panel_pack(void *to, enum dtype type, const void *const rows[32], size_t k);
 

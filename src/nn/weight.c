@@ -177,9 +177,31 @@ INLINE void copy_columns(float *to, const char *from, size_t n)
     memset(to + n, 0, (PANEL - n) * sizeof(float));
 }
 
+/* The rows' numbers j * 32 .. lie together in a packed panel, 32 rows side by side: unpacked, they are turned back. */
+static void fill_backward(const struct weight *w, size_t j, size_t first_row, size_t rows, float *panel)
+{
+    static const float zeros[PANEL];
+    float unpacked[PANEL * PANEL];
+    const char *columns[PANEL];
+    size_t bytes = panel_bytes(w->type, w->in), n = w->in - j * PANEL < PANEL ? w->in - j * PANEL : PANEL;
+    const char *packed = w->panels + first_row / PANEL * bytes + panel_offset(w->type, j * PANEL);
+    for (size_t r = 0; r < rows; r += PANEL, packed += bytes) {
+        const char *from = panel_is_plain(w->type) ? packed : (const char *)unpacked;
+        if (!panel_is_plain(w->type))
+            kernel()->unpack(unpacked, packed, w->type, n);
+        for (size_t i = 0; i < PANEL; i++)
+            columns[i] = i < n ? from + i * PANEL * sizeof(float) : (const char *)zeros;
+        turn(panel + r * PANEL, columns, rows - r < PANEL ? rows - r : PANEL);
+    }
+}
+
 const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows)
 {
     float *panel = scratch(SCRATCH_TILE, rows * PANEL);
+    if (w->panels && first_row % PANEL == 0) {
+        fill_backward(w, j, first_row, rows, panel);
+        return panel;
+    }
     size_t from = j * PANEL, n = w->in - from < PANEL ? w->in - from : PANEL;
     size_t block = dtype_table[w->type].block;
     if (w->type == DTYPE_F32) { /* activations too, for the gradients of weights: without a call a row */
