@@ -323,8 +323,10 @@ int model_pack(struct model *m, struct err *err)
         return -1;
     mem_large_pages(m->panels, bytes);
     for (size_t i = 0; linear_layer(m, i); i++) {
-        weight_pack(linear_layer(m, i), m->panels + at);
-        at += weight_panel_bytes(linear_layer(m, i));
+        struct weight *w = linear_layer(m, i);
+        weight_pack(w, m->panels + at);
+        at += weight_panel_bytes(w);
+        tensor_forget(files(m), w->data, w->out * w->row_bytes); /* or the weights would be in memory twice */
     }
     return 0;
 }
