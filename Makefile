@@ -13,7 +13,7 @@ tools/setup.sh $(3)
 cmake --build $(1) -j $(JOBS) $(4)
 endef
 
-.PHONY: release debug quick test asan tsan fuzz bench random demo fmt layers check clean help
+.PHONY: release debug quick test asan arm tsan fuzz bench random demo fmt layers check clean help
 
 release: ## the program: build/hone
 	$(call build,$(BUILD))
@@ -31,6 +31,10 @@ test: release ## all tests; those of the real model get it first
 asan: ## the short tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DASAN=ON -DUBSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")
 	tests/run.sh build-asan -L quick
+
+arm: ## cross build for 64-bit ARM, and the tests of its arithmetic under qemu
+	$(call build,build-arm,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake,arm)
+	tests/run.sh build-arm -R 'test_(kernels|grad_ops|grad_model|golden_models)'
 
 tsan: ## the short tests under ThreadSanitizer
 	$(call build,build-tsan,-DTSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")
@@ -64,7 +68,7 @@ check: layers ## all that CI runs
 	.ci/run
 
 clean: ## remove what was built
-	rm -rf build build-debug build-asan build-tsan build-fuzz
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-arm
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
