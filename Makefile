@@ -32,9 +32,10 @@ asan: ## the short tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DASAN=ON -DUBSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")
 	tests/run.sh build-asan -L quick
 
-arm: ## cross build for 64-bit ARM, and the tests of its arithmetic under qemu
+arm: release ## cross build for 64-bit ARM, the tests of its arithmetic under qemu, and the same bytes as here
 	$(call build,build-arm,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake,arm)
 	tests/run.sh build-arm -R 'test_(kernels|grad_ops|grad_model|golden_models)'
+	tests/machines.sh $(BUILD)/hone "qemu-aarch64 build-arm/hone"
 
 tsan: ## the short tests under ThreadSanitizer
 	$(call build,build-tsan,-DTSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")

@@ -36,6 +36,7 @@ for extra in "$@"; do
         foreign=arm64
         tool aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
         tool qemu-aarch64 qemu-user
+        tool python3 python3
         package libc6-dev:arm64 libgomp1:arm64 libjansson-dev:arm64 libyaml-dev:arm64 libpcre2-dev:arm64 \
             libsodium-dev:arm64 libedit-dev:arm64 zlib1g-dev:arm64 libcmocka-dev:arm64
         ;;
