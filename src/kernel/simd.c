@@ -271,9 +271,9 @@ INLINE vec vec_bytes(const uint8_t *p, const bool with_sign)
 
 typedef uint8_t bytes_16 __attribute__((vector_size(16)));
 
-/* 32 rows of 32 columns: q, of a byte or of four bits, their scales, and their minima (NULL: none; four bits stand for
+/* Some rows of 32 columns: q, of a byte or of four bits, their scales, and their minima (NULL: none; four bits stand for
  * -8 .. 7 then). */
-INLINE void unpack_block(float *panel, const uint8_t *q, const float *d, const float *m, const bool four_bits)
+INLINE void unpack_block(float *panel, const uint8_t *q, const float *d, const float *m, const bool four_bits, size_t rows)
 {
     vec scale[ALL], least[ALL];
 #pragma GCC unroll 8
@@ -281,7 +281,7 @@ INLINE void unpack_block(float *panel, const uint8_t *q, const float *d, const f
         scale[v] = load(d + v * WIDTH);
         least[v] = m ? load(m + v * WIDTH) : (vec){0};
     }
-    for (size_t i = 0; i < 32; i++) {
+    for (size_t i = 0; i < rows; i++) {
         uint8_t both[PANEL];
         const uint8_t *from = q + i * PANEL;
         if (four_bits) {
@@ -310,16 +310,22 @@ static void unpack(float *panel, const void *packed, enum dtype type, size_t k)
     switch (type) {
     case DTYPE_Q4_0:
         for (size_t i = 0; i < k; i += 32, in += 4 * PANEL + 32 * (PANEL / 2))
-            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, true);
+            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, true, 32);
         break;
     case DTYPE_Q4_1:
         for (size_t i = 0; i < k; i += 32, in += 8 * PANEL + 32 * (PANEL / 2))
             unpack_block(panel + i * PANEL, in + 8 * PANEL, (const float *)(const void *)in,
-                         (const float *)(const void *)in + PANEL, true);
+                         (const float *)(const void *)in + PANEL, true, 32);
         break;
     case DTYPE_Q8_0:
         for (size_t i = 0; i < k; i += 32, in += 4 * PANEL + 32 * PANEL)
-            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, false);
+            unpack_block(panel + i * PANEL, in + 4 * PANEL, (const float *)(const void *)in, NULL, false, 32);
+        break;
+    case DTYPE_Q6_K: /* two halves with scales of their own */
+        for (size_t i = 0; i < k; i += 16, in += i % 32 ? 4 * PANEL : (4 + 32) * PANEL) {
+            const uint8_t *q = in + (i % 32 ? (4 + 16) * PANEL : 8 * PANEL);
+            unpack_block(panel + i * PANEL, q, (const float *)(const void *)in, NULL, false, 16);
+        }
         break;
     default: /* numbers of two bytes: in order, as in a stored row */
         dtype_unpack(type, panel, in, 0, k * PANEL);
