@@ -13,7 +13,7 @@ tools/setup.sh $(3)
 cmake --build $(1) -j $(JOBS) $(4)
 endef
 
-.PHONY: release debug quick test asan tsan fuzz bench demo fmt layers check clean help
+.PHONY: release debug quick test asan arm tsan fuzz bench random demo fmt layers check clean help
 
 release: ## the program: build/hone
 	$(call build,$(BUILD))
@@ -32,6 +32,11 @@ asan: ## the short tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DASAN=ON -DUBSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")
 	tests/run.sh build-asan -L quick
 
+arm: release ## cross build for 64-bit ARM, the tests of its arithmetic under qemu, and the same bytes as here
+	$(call build,build-arm,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake,arm)
+	tests/run.sh build-arm -R 'test_(kernels|grad_ops|grad_model|golden_models)'
+	tests/machines.sh $(BUILD)/hone "qemu-aarch64 build-arm/hone"
+
 tsan: ## the short tests under ThreadSanitizer
 	$(call build,build-tsan,-DTSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")
 	tests/run.sh build-tsan -L quick
@@ -45,6 +50,10 @@ fuzz: ## one fuzzer for T seconds: make fuzz FUZZ=rows T=60
 
 bench: ## speed of training and generation on this machine, into bench/results
 	bench/run.sh $(BUILD)
+
+random: ## a model of random weights for benches: make random OUT=1b.gguf [SHAPE="--type bf16 .."]
+	$(call build,$(BUILD),,,--target random_model)
+	$(BUILD)/random_model $(or $(OUT),$(error name the file: make random OUT=1b.gguf)) $(SHAPE)
 
 demo: release ## the whole loop on a small real model
 	@model=$$(tools/get-model.sh) && $(BUILD)/hone demo --model "$$model"
@@ -60,7 +69,7 @@ check: layers ## all that CI runs
 	.ci/run
 
 clean: ## remove what was built
-	rm -rf build build-debug build-asan build-tsan build-fuzz
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-arm
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16

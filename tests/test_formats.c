@@ -11,6 +11,7 @@
 
 #include "checkpoint/safetensors_out.h"
 #include "model/gguf.h"
+#include "model/model.h"
 #include "model/safetensors.h"
 #include "support/support.h"
 #include "util/mem.h"
@@ -942,6 +943,89 @@ static void test_gguf_real(void **state)
     gguf_release(&g);
 }
 
+/* A model of one layer, all in floats, of which only what has to be there is: no vocabulary. */
+static void make_model(struct buf *b)
+{
+    static const struct {
+        const char *key;
+        uint32_t value;
+    } sizes[] = {{"llama.embedding_length", 64},    {"llama.block_count", 1},         {"llama.attention.head_count", 2},
+                 {"llama.feed_forward_length", 96}, {"llama.context_length", 16}};
+    static const struct {
+        const char *name;
+        uint64_t cols, rows; /* rows 0: one dimension */
+    } tensors[] = {{"token_embd.weight", 64, 200},       {"output_norm.weight", 64, 0},    {"blk.0.attn_norm.weight", 64, 0},
+                   {"blk.0.ffn_norm.weight", 64, 0},     {"blk.0.attn_q.weight", 64, 64},  {"blk.0.attn_k.weight", 64, 64},
+                   {"blk.0.attn_v.weight", 64, 64},      {"blk.0.attn_output.weight", 64, 64}, {"blk.0.ffn_gate.weight", 64, 96},
+                   {"blk.0.ffn_up.weight", 64, 96},      {"blk.0.ffn_down.weight", 96, 64}};
+    enum { SIZES = sizeof sizes / sizeof *sizes, TENSORS = sizeof tensors / sizeof *tensors };
+    buf_init(b, 1 << 20);
+    buf_str(b, "GGUF");
+    add_u32(b, 3);
+    add_u64(b, TENSORS);
+    add_u64(b, 1 + SIZES);
+    add_string(b, "general.architecture");
+    add_u32(b, GGUF_STRING);
+    add_string(b, "llama");
+    for (size_t i = 0; i < SIZES; i++) {
+        add_string(b, sizes[i].key);
+        add_u32(b, GGUF_U32);
+        add_u32(b, sizes[i].value);
+    }
+    uint64_t offset = 0;
+    for (size_t i = 0; i < TENSORS; i++) {
+        add_string(b, tensors[i].name);
+        add_u32(b, tensors[i].rows ? 2 : 1);
+        add_u64(b, tensors[i].cols);
+        if (tensors[i].rows)
+            add_u64(b, tensors[i].rows);
+        add_u32(b, 0); /* F32 */
+        add_u64(b, offset);
+        offset += 4 * tensors[i].cols * (tensors[i].rows ? tensors[i].rows : 1); /* stays a multiple of 32 */
+    }
+    while (b->len % 32)
+        buf_add(b, "", 1);
+    for (uint32_t i = 0; i < offset / 4; i++) {
+        float x = (float)rng_normal(1, RNG_TEST, i, 0, 0, 0);
+        buf_add(b, &x, 4);
+    }
+}
+
+static void test_model_without_vocabulary(void **state)
+{
+    (void)state;
+    char *folder = temporary_folder(), *path = path_join(folder, "m.gguf");
+    struct buf b;
+    struct err err;
+    struct model m;
+    make_model(&b);
+    if (file_write(path, b.data, b.len, &err) || model_open(&m, path, NULL, &err))
+        fail_msg("%s", err.text);
+    assert_null(m.tokenizer);
+    assert_null(m.template);
+    assert_non_null(strstr(m.template_problem, "has no vocabulary"));
+    assert_int_equal(m.config.vocab, 200);
+    float before[200][64], after[64];
+    for (size_t i = 0; i < 200; i++)
+        weight_row(&m.embed, i, before[i]);
+    if (model_pack(&m, &err)) /* the pages of the file leave memory, and come back */
+        fail_msg("%s", err.text);
+    assert_non_null(m.output.panels);
+    for (size_t i = 0; i < 200; i++) {
+        weight_row(&m.output, i, after);
+        assert_memory_equal(after, before[i], sizeof after);
+        const float *panel = weight_tile_forward(&m.output, i / PANEL);
+        for (size_t k = 0; k < 64; k++)
+            assert_true(panel[k * PANEL + i % PANEL] == before[i][k]);
+    }
+    model_release(&m);
+    if (dir_remove(folder, &err))
+        fail_msg("%s", err.text);
+    free(path);
+    free(folder);
+    buf_release(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -956,6 +1040,7 @@ int main(void)
         cmocka_unit_test(test_gguf_tensors),
         cmocka_unit_test(test_gguf_hostile),
         cmocka_unit_test(test_gguf_real),
+        cmocka_unit_test(test_model_without_vocabulary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

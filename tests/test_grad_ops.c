@@ -214,8 +214,10 @@ static const size_t row_counts[COUNTS] = {1, 7, 13, 65}, column_counts[COUNTS] =
 static double largest(const float *x, size_t n)
 {
     double m = 0;
-    for (size_t i = 0; i < n; i++)
-        m = fmax(m, fabs((double)x[i]));
+    for (size_t i = 0; i < n; i++) {
+        double a = fabs((double)x[i]);
+        m = a > m ? a : m; /* with fmax, gcc 12 breaks off where it compiles for aarch64 */
+    }
     return m;
 }
 

@@ -250,6 +250,25 @@ static void check_exp(void)
 
 /* ---- panels of weights ---- */
 
+/* Tiles of the rows from `first` on, beside the rows that are known. */
+static void expect_backward(const struct weight *w, const float *rows, size_t first)
+{
+    size_t in = w->in, n = w->out - first;
+    float *back = constant_floats(w->out * in, UNTOUCHED);
+    memcpy(back, rows, first * in * sizeof *back);
+    for (size_t j = 0; j < panels_of(in); j++) {
+        const float *panel = weight_tile_backward(w, j, first, n);
+        for (size_t r = 0; r < n; r++)
+            for (size_t c = 0; c < PANEL; c++) {
+                if (j * PANEL + c < in)
+                    back[(first + r) * in + j * PANEL + c] = panel[r * PANEL + c];
+                else
+                    assert_true(panel[r * PANEL + c] == 0);
+            }
+    }
+    expect_same(w->panels ? "backward, packed" : "backward", back, rows, w->out * in);
+}
+
 static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved)
 {
     checking("panels of %s, %zu out, %zu in, heads of %zu", dtype_table[type].name, out, in,
@@ -270,7 +289,7 @@ static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved
                        .data = data,
                        .row_bytes = bytes,
                        .interleaved = interleaved};
-    float *rows = constant_floats(out * in, NAN), *back = constant_floats(out * in, UNTOUCHED);
+    float *rows = constant_floats(out * in, NAN);
     float *turned = constant_floats(out * in, UNTOUCHED);
     for (size_t o = 0; o < out; o++)
         weight_row(&w, o, rows + o * in);
@@ -290,20 +309,9 @@ static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved
                 }
         }
         expect_same(packed ? "packed" : "forward", turned, rows, out * in);
+        expect_backward(&w, rows, out / 3); /* from the middle, and from where a panel begins */
+        expect_backward(&w, rows, out / 2 / PANEL * PANEL);
     }
-    size_t first = out / 3, n = out - first; /* rows from the middle */
-    memcpy(back, rows, first * in * sizeof *back);
-    for (size_t j = 0; j < panels_of(in); j++) {
-        const float *panel = weight_tile_backward(&w, j, first, n);
-        for (size_t r = 0; r < n; r++)
-            for (size_t c = 0; c < PANEL; c++) {
-                if (j * PANEL + c < in)
-                    back[(first + r) * in + j * PANEL + c] = panel[r * PANEL + c];
-                else
-                    assert_true(panel[r * PANEL + c] == 0);
-            }
-    }
-    expect_same("backward", back, rows, out * in);
     if (interleaved) { /* the order of storage: (0, half, 1, half + 1, ..) */
         struct weight stored = w;
         stored.interleaved = 0;

@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build needs and that are missing; silent when all are there.
-# Usage: tools/setup.sh [model] [fuzz] [fmt]
-# with what the model's download, the fuzzers or clang-format need on top.  On other systems it does nothing: CMake then names what is missing.
+# Usage: tools/setup.sh [model] [fuzz] [fmt] [arm]
+# with what the model's download, the fuzzers, clang-format or the cross build for 64-bit ARM need on top.  On other systems it
+# does nothing: CMake then names what is missing.
 set -euo pipefail
 
 command -v dpkg-query >/dev/null || exit 0
 
-missing=()
+missing=() foreign=
 tool() { # a program, and the packages that bring it
     command -v "$1" >/dev/null || missing+=("${@:2}")
 }
-package() {
+native=$(dpkg --print-architecture)
+package() { # NAME, or NAME:ARCHITECTURE; more than one architecture may have it
     for name in "$@"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
-            missing+=("$name")
+        arch=$native
+        [ "$name" = "${name#*:}" ] || arch=${name#*:}
+        dpkg-query -W -f '${db:Status-Status} ${Architecture}\n' "$name" 2>/dev/null |
+            grep -qxE "installed ($arch|all)" || missing+=("$name")
     done
 }
 
@@ -28,7 +32,15 @@ for extra in "$@"; do
     model) python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip) ;;
     fuzz) tool clang clang && package libclang-rt-dev libomp-dev ;;
     fmt) tool clang-format clang-format ;;
-    *) echo "setup: unknown part '$extra': choose model, fuzz or fmt" >&2 && exit 2 ;;
+    arm)
+        foreign=arm64
+        tool aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+        tool qemu-aarch64 qemu-user
+        tool python3 python3
+        package libc6-dev:arm64 libgomp1:arm64 libjansson-dev:arm64 libyaml-dev:arm64 libpcre2-dev:arm64 \
+            libsodium-dev:arm64 libedit-dev:arm64 zlib1g-dev:arm64 libcmocka-dev:arm64
+        ;;
+    *) echo "setup: unknown part '$extra': choose model, fuzz, fmt or arm" >&2 && exit 2 ;;
     esac
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -51,5 +63,6 @@ apt() {
         exit 1
     }
 }
+[ -z "$foreign" ] || "${root[@]}" dpkg --add-architecture "$foreign"
 apt update
 apt install --no-install-recommends "${missing[@]}"

@@ -5,6 +5,8 @@
 extern const struct kernel kernel_plain;
 #if defined(__x86_64__)
 extern const struct kernel kernel_avx2, kernel_avx512;
+#elif defined(__aarch64__)
+extern const struct kernel kernel_neon;
 #endif
 
 static const struct kernel *chosen;
@@ -19,6 +21,8 @@ size_t kernel_list(const struct kernel *out[4])
         out[n++] = &kernel_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
         out[n++] = &kernel_avx2;
+#elif defined(__aarch64__)
+    out[n++] = &kernel_neon; /* always there */
 #endif
     out[n++] = &kernel_plain;
     return n;

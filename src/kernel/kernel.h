@@ -82,7 +82,7 @@ const struct kernel *kernel(void);
 /* All that were compiled in and that this machine can run; returns how many. */
 size_t kernel_list(const struct kernel *out[4]);
 
-/* By name ("avx512", "avx2", "plain"): 0, or -1 where it is unknown or the machine cannot run it. */
+/* By name ("avx512", "avx2", "neon", "plain"): 0, or -1 where it is unknown or the machine cannot run it. */
 int kernel_select(const char *name);
 
 #endif

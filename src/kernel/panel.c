@@ -9,10 +9,9 @@
 static void shape_of(enum dtype type, size_t *shared, size_t *each)
 {
     *each = 0;
-    *shared = type == DTYPE_Q4_1 ? 8 * PANEL : type == DTYPE_Q4_0 || type == DTYPE_Q8_0 ? 4 * PANEL : 0;
+    *shared = type == DTYPE_Q4_1 || type == DTYPE_Q6_K ? 8 * PANEL : type == DTYPE_Q4_0 || type == DTYPE_Q8_0 ? 4 * PANEL : 0;
     switch (type) {
     case DTYPE_F32:
-    case DTYPE_Q6_K:
         *each = 4 * PANEL;
         break;
     case DTYPE_F16:
@@ -24,6 +23,7 @@ static void shape_of(enum dtype type, size_t *shared, size_t *each)
         *each = PANEL / 2;
         break;
     case DTYPE_Q8_0:
+    case DTYPE_Q6_K:
         *each = PANEL;
         break;
     case DTYPE_COUNT:
@@ -31,12 +31,24 @@ static void shape_of(enum dtype type, size_t *shared, size_t *each)
     }
 }
 
-size_t panel_bytes(enum dtype type, size_t k)
+static size_t bytes_of(enum dtype type, size_t k)
 {
     size_t shared, each;
-    ENSURE(k % dtype_table[type].block == 0);
     shape_of(type, &shared, &each);
-    return k * each + (shared ? k / 32 * shared : 0);
+    return k * each + k / 32 * shared;
+}
+
+size_t panel_bytes(enum dtype type, size_t k)
+{
+    size_t bytes = bytes_of(type, k);
+    ENSURE(k % dtype_table[type].block == 0);
+    return bytes;
+}
+
+size_t panel_offset(enum dtype type, size_t k)
+{
+    ENSURE(k % 32 == 0);
+    return bytes_of(type, k);
 }
 
 /* One block of 32 weights of one row into column c. */
@@ -67,6 +79,25 @@ static void pack_block(unsigned char *to, enum dtype type, const unsigned char *
     }
 }
 
+/* One block of 256 weights of one row into column c (the layout: dtype.h). */
+static void pack_q6_k(unsigned char *to, const unsigned char *block, size_t c)
+{
+    uint16_t half;
+    memcpy(&half, block + 208, 2);
+    for (size_t part = 0; part < 8; part++, to += (8 + 32) * PANEL) {
+        const unsigned char *low = block + 64 * (part / 4) + 32 * (part % 2), *high = block + 128 + 32 * (part / 4);
+        size_t quarter = part % 4;
+        for (size_t i = 0; i < 2; i++) {
+            float scale = dtype_f16(half) * (float)(int8_t)block[192 + 2 * part + i];
+            memcpy(to + 4 * (i * PANEL + c), &scale, 4);
+        }
+        for (size_t i = 0; i < 32; i++) {
+            int q = (quarter < 2 ? low[i] & 15 : low[i] >> 4) | (high[i] >> 2 * quarter & 3) << 4;
+            to[8 * PANEL + i * PANEL + c] = (unsigned char)(q - 32);
+        }
+    }
+}
+
 void panel_pack(void *to, enum dtype type, const void *const rows[32], size_t k)
 {
     size_t shared, each;
@@ -77,20 +108,18 @@ void panel_pack(void *to, enum dtype type, const void *const rows[32], size_t k)
         const unsigned char *in = rows[c];
         if (!in)
             continue;
-        if (shared) {
+        if (type == DTYPE_Q6_K) {
+            for (size_t b = 0; b < k / 256; b++)
+                pack_q6_k(out + b * 8 * (shared + 32 * each), in + b * dtype_table[type].bytes, c);
+        } else if (shared) {
             for (size_t b = 0; b < k / 32; b++)
                 pack_block(out + b * (shared + 32 * each), type, in + b * dtype_table[type].bytes, c);
         } else if (each == 2 * PANEL) {
             for (size_t i = 0; i < k; i++)
                 memcpy(out + i * each + 2 * c, in + 2 * i, 2);
         } else {
-            float some[256];
-            for (size_t at = 0; at < k; at += 256) {
-                size_t n = k - at < 256 ? k - at : 256;
-                dtype_unpack(type, some, in, at, n);
-                for (size_t i = 0; i < n; i++)
-                    memcpy(out + (at + i) * each + 4 * c, some + i, 4);
-            }
+            for (size_t i = 0; i < k; i++)
+                memcpy(out + i * each + 4 * c, in + 4 * i, 4);
         }
     }
 }

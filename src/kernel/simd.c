@@ -1,5 +1,5 @@
 /* The kernels of kernel.h, compiled once an instruction set (see CMakeLists.txt):
- * KERNEL_ISA is avx512, avx2 or plain. */
+ * KERNEL_ISA is avx512, avx2, neon or plain. */
 #include "kernel/kernel.h"
 
 #include <math.h>
@@ -22,6 +22,10 @@
 #include <immintrin.h>
 #define WIDTH 8
 #define TILE_ROWS 6
+#elif defined(KERNEL_NEON) /* every aarch64 has it, so that the compiler's own macro would make plain the same */
+#include <arm_neon.h>
+#define WIDTH 4
+#define TILE_ROWS 12 /* with two vectors: 24 sums, 2 of the panel and what is multiplied in 32 registers */
 #else
 #define WIDTH 4
 #define TILE_ROWS 4
@@ -38,6 +42,8 @@ INLINE vec vec_fma(vec a, vec b, vec c)
     return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__AVX2__)
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(KERNEL_NEON)
+    return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     for (int i = 0; i < WIDTH; i++)
         c[i] = fmaf(a[i], b[i], c[i]);
@@ -129,7 +135,7 @@ INLINE vec vec_exp(vec x)
 
 /* Vectors of a whole panel's row, and up to how many rows of x are taken through all of them at once. */
 #define ALL (PANEL / WIDTH)
-#if TILE_ROWS == 6
+#if TILE_ROWS == 6 || defined(KERNEL_NEON)
 #define FEW_ROWS 3
 #else
 #define FEW_ROWS 1
@@ -324,6 +330,10 @@ INLINE ivec widen_bytes(const uint8_t *p)
     return (ivec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
 #elif defined(__AVX2__)
     return (ivec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#elif defined(KERNEL_NEON)
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    return (ivec)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
 #else
     ivec v;
     for (int i = 0; i < WIDTH; i++)
@@ -344,6 +354,8 @@ INLINE ivec widen_pairs(const uint8_t *p)
     return (ivec)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
 #elif defined(__AVX2__)
     return (ivec)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(KERNEL_NEON)
+    return (ivec)vmovl_u16(vld1_u16((const uint16_t *)(const void *)p));
 #else
     ivec v;
     for (int i = 0; i < WIDTH; i++)
@@ -358,6 +370,8 @@ INLINE vec vec_half(const uint8_t *p)
     return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 #elif defined(__AVX2__)
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#elif defined(KERNEL_NEON)
+    return (vec)vcvt_f32_f16(vld1_f16((const float16_t *)(const void *)p));
 #else
     vec v;
     for (int i = 0; i < WIDTH; i++)
@@ -366,7 +380,8 @@ INLINE vec vec_half(const uint8_t *p)
 #endif
 }
 
-/* What a block of 32 rows of a panel has for each column: its scale, and for Q4_1 its minimum. */
+/* What a block of 32 rows of a panel has for each column: its scale (Q6_K: of the first 16 rows, then of the others), and
+ * for Q4_1 its minimum. */
 struct block_of {
     const float *d, *m;
     const uint8_t *rows;
@@ -383,16 +398,20 @@ INLINE struct block_of block_at(const uint8_t *in, const enum dtype type)
         return (struct block_of){d, d + PANEL, in + 8 * PANEL, PANEL / 2, 8 * PANEL + 32 * (PANEL / 2)};
     case DTYPE_Q8_0:
         return (struct block_of){d, NULL, in + 4 * PANEL, PANEL, 4 * PANEL + 32 * PANEL};
+    case DTYPE_Q6_K:
+        return (struct block_of){d, NULL, in + 8 * PANEL, PANEL, 8 * PANEL + 32 * PANEL};
     default: /* numbers of two bytes: there are no blocks */
         return (struct block_of){NULL, NULL, in, 2 * PANEL, 32 * 2 * PANEL};
     }
 }
 
-/* Vector v of a row of a panel. */
-INLINE vec weights_of(const struct block_of *b, const uint8_t *row, const enum dtype type, const int v)
+/* Vector v of row j of a block. */
+INLINE vec weights_of(const struct block_of *b, size_t j, const enum dtype type, const int v)
 {
+    const uint8_t *row = b->rows + j * b->row_bytes;
     const int half = ALL / 2, at = (v % half) * WIDTH;
-    vec scale = b->d ? load(b->d + v * WIDTH) : (vec){0};
+    const float *d = type == DTYPE_Q6_K && j >= 16 ? b->d + PANEL : b->d;
+    vec scale = b->d ? load(d + v * WIDTH) : (vec){0};
     ivec q;
     switch (type) {
     case DTYPE_Q4_0:
@@ -404,6 +423,7 @@ INLINE vec weights_of(const struct block_of *b, const uint8_t *row, const enum d
         /* the product is exact (dtype.h), so a fused addition rounds as two operations do */
         return vec_fma(__builtin_convertvector(q, vec), scale, load(b->m + v * WIDTH));
     case DTYPE_Q8_0:
+    case DTYPE_Q6_K:
         return __builtin_convertvector(widen_signed(row + v * WIDTH), vec) * scale;
     case DTYPE_F16:
         return vec_half(row + 2 * v * WIDTH);
@@ -420,7 +440,7 @@ INLINE void unpack_as(float *panel, const uint8_t *in, size_t k, const enum dtyp
         for (size_t j = 0; j < n; j++)
 #pragma GCC unroll 8
             for (int v = 0; v < ALL; v++)
-                store(panel + (i + j) * PANEL + v * WIDTH, weights_of(&b, b.rows + j * b.row_bytes, type, v));
+                store(panel + (i + j) * PANEL + v * WIDTH, weights_of(&b, j, type, v));
         in += b.bytes;
     }
 }
@@ -445,7 +465,7 @@ INLINE void few_as(float *y, size_t y_ld, const float *start, const float *x, si
         for (size_t j = 0; j < n; j++)
 #pragma GCC unroll 8
             for (int v = 0; v < ALL; v++) {
-                vec w = weights_of(&b, b.rows + j * b.row_bytes, type, v);
+                vec w = weights_of(&b, j, type, v);
 #pragma GCC unroll 4
                 for (int r = 0; r < rows; r++)
                     c[r][v] = vec_fma(vec_all(x[(size_t)r * x_row + i + j]), w, c[r][v]);
@@ -472,6 +492,9 @@ INLINE void few_as(float *y, size_t y_ld, const float *start, const float *x, si
         break;                                                                                     \
     case DTYPE_Q8_0:                                                                               \
         F(DTYPE_Q8_0);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q6_K:                                                                               \
+        F(DTYPE_Q6_K);                                                                             \
         break;                                                                                     \
     case DTYPE_F16:                                                                                \
         F(DTYPE_F16);                                                                              \
@@ -729,17 +752,20 @@ static void adamw(float *restrict p, const float *restrict g, float *restrict m,
 
 static double fma_peak(size_t n, float *sink)
 {
-    vec c[12], a = (vec){0} + 0.999f, b = (vec){0} + 1e-3f;
-    for (int i = 0; i < 12; i++)
+    enum { SUMS = WIDTH == 4 ? 24 : 12 }; /* more than a latency's worth on machines with four narrow units */
+    vec c[SUMS], a = (vec){0} + 0.999f, b = (vec){0} + 1e-3f;
+#pragma GCC unroll 24
+    for (int i = 0; i < SUMS; i++)
         c[i] = (vec){0} + (float)i;
     for (size_t j = 0; j < n; j++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < 12; i++)
-            c[i] = vec_fma(c[i], a, b);
+#pragma GCC unroll 24
+        for (int i = 0; i < SUMS; i++)
+            c[i] = vec_fma(a, b, c[i]); /* as in a product: the sum is what NEON's instruction adds to */
     }
-    for (int i = 0; i < 12; i++)
+#pragma GCC unroll 24
+    for (int i = 0; i < SUMS; i++)
         *sink += c[i][0];
-    return 2.0 * 12 * WIDTH * (double)n;
+    return 2.0 * SUMS * WIDTH * (double)n;
 }
 
 const struct kernel PASTE(kernel_, KERNEL_ISA) = {

@@ -149,10 +149,6 @@ static int tokenizer_from_gguf(struct model *m, struct err *err)
     size_t n_types = 0;
     const size_t *merge_lens;
     int rc = gguf_str_array(&p.tokens, &p.token_lens, &p.n_tokens, g, "tokenizer.ggml.tokens", err);
-    if (rc == 0) {
-        err_set(err, "'%s' has no vocabulary (tokenizer.ggml.tokens): give one with --tokenizer", m->path);
-        rc = -1;
-    }
     if (rc > 0 && (gguf_str(&p.model, NULL, g, "tokenizer.ggml.model", err) < 0 ||
                    gguf_str(&p.pre, NULL, g, "tokenizer.ggml.pre", err) < 0 ||
                    gguf_i32_array(&types, &n_types, g, "tokenizer.ggml.token_type", err) < 0 ||
@@ -187,6 +183,10 @@ static int open_text(struct model *m, const char *folder, struct err *err)
         if (!m->tokenizer)
             return -1;
         m->template = chat_template_open(from, &why);
+    } else if (!gguf_find(&m->gguf, "tokenizer.ggml.tokens")) {
+        snprintf(m->template_problem, sizeof m->template_problem,
+                 "'%.150s' has no vocabulary (tokenizer.ggml.tokens): give one with --tokenizer", m->path);
+        return 0; /* as above */
     } else {
         if (tokenizer_from_gguf(m, err))
             return -1;
@@ -323,8 +323,10 @@ int model_pack(struct model *m, struct err *err)
         return -1;
     mem_large_pages(m->panels, bytes);
     for (size_t i = 0; linear_layer(m, i); i++) {
-        weight_pack(linear_layer(m, i), m->panels + at);
-        at += weight_panel_bytes(linear_layer(m, i));
+        struct weight *w = linear_layer(m, i);
+        weight_pack(w, m->panels + at);
+        at += weight_panel_bytes(w);
+        tensor_forget(files(m), w->data, w->out * w->row_bytes); /* or the weights would be in memory twice */
     }
     return 0;
 }

@@ -48,7 +48,8 @@ void model_release(struct model *m);
 /* Copy every weight into one block of floats that an optimiser may change. */
 int model_make_trainable(struct model *m, struct err *err);
 
-/* Pack all linear layers (see weight_pack): a copy in the stored size, quick to use; does nothing where it is there. */
+/* Pack all linear layers (see weight_pack): a copy in about the stored size, quick to use, in whose place the file's pages leave
+ * memory; does nothing where it is there. */
 int model_pack(struct model *m, struct err *err);
 void model_unpack(struct model *m);
 

@@ -135,6 +135,15 @@ void tensor_spans_sort(struct tensor_span *spans, size_t n)
     qsort(spans, n, sizeof *spans, compare_spans);
 }
 
+void tensor_forget(const struct tensor_file *file, const void *data, size_t n)
+{
+    for (size_t i = 0; i < file->n_maps; i++) {
+        const struct file_map *map = &file->maps[i];
+        if ((uintptr_t)data - (uintptr_t)map->data < map->size)
+            file_map_forget(map, data, n);
+    }
+}
+
 void tensor_file_release(struct tensor_file *file)
 {
     for (size_t i = 0; i < file->n; i++)

@@ -48,6 +48,9 @@ size_t tensor_elements(const struct tensor *t);
 /* All of it as floats; out has tensor_elements() of them.  The type is a supported one. */
 void tensor_unpack(float *out, const struct tensor *t);
 
+/* Bytes of a tensor's data that will hardly be read again (file_map_forget); nothing where they are the caller's memory. */
+void tensor_forget(const struct tensor_file *file, const void *data, size_t n);
+
 /* Free the table and close the maps.  A zeroed struct is fine. */
 void tensor_file_release(struct tensor_file *file);
 

@@ -207,20 +207,17 @@ void logits_forward(float *logits, struct logprob_row *rows, const float *h, siz
 
 void projection_mean(float *mean, const struct weight *w)
 {
-    const size_t block = 2048, blocks = (w->out + block - 1) / block;
+    const size_t block = 2048 / PANEL, panels = panels_of(w->out), blocks = (panels + block - 1) / block;
     double *sums = xcalloc(blocks * w->in, sizeof *sums);
-#pragma omp parallel
-    {
-        float *row = xmalloc(w->in * sizeof *row);
-#pragma omp for schedule(static)
-        for (size_t i = 0; i < blocks; i++)
-            for (size_t v = i * block; v < smaller((i + 1) * block, w->out); v++) {
-                weight_row(w, v, row);
-                for (size_t j = 0; j < w->in; j++)
-                    sums[i * w->in + j] += (double)row[j];
-            }
-        free(row);
-    }
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < blocks; i++)
+        for (size_t p = i * block; p < smaller((i + 1) * block, panels); p++) {
+            const float *panel = weight_tile_forward(w, p);
+            size_t cols = smaller(PANEL, w->out - p * PANEL);
+            for (size_t j = 0; j < w->in; j++)
+                for (size_t c = 0; c < cols; c++)
+                    sums[i * w->in + j] += (double)panel[j * PANEL + c];
+        }
     for (size_t j = 0; j < w->in; j++) {
         double sum = 0;
         for (size_t i = 0; i < blocks; i++)

@@ -116,7 +116,7 @@ static void run_unit(const struct unit *u)
         }
         if (!t->turned) {
             panel = weight_tile_forward(&t->w, u->panel);
-        } else if (t->w.type == DTYPE_F32 && cols == PANEL && u->n <= 2 * k->tile_rows) {
+        } else if (t->w.type == DTYPE_F32 && !t->w.panels && cols == PANEL && u->n <= 2 * k->tile_rows) {
             panel = (const float *)t->w.data + u->panel * PANEL; /* not worth a copy */
             ld = t->w.in;
         } else {

@@ -47,6 +47,7 @@ void weight_row(const struct weight *w, size_t i, float *out)
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float octet __attribute__((vector_size(32)));
+typedef float quad __attribute__((vector_size(16)));
 
 #define SHUFFLE __builtin_shufflevector
 
@@ -80,15 +81,41 @@ INLINE void turn_8(float *dst, const char *const rows[8], size_t at)
         memcpy(dst + i * PANEL, &y[i], sizeof y[i]);
 }
 
+/* The same with four columns of four rows. */
+INLINE void turn_4(float *dst, const char *const rows[4], size_t at)
+{
+    quad x[4], y[4];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+        memcpy(&x[r], rows[r] + at * sizeof(float), sizeof x[r]);
+#pragma GCC unroll 2
+    for (int r = 0; r < 2; r++) {
+        y[r] = SHUFFLE(x[r], x[r + 2], 0, 4, 1, 5);     /* 0a 2a 0b 2b; 1a 3a 1b 3b */
+        y[r + 2] = SHUFFLE(x[r], x[r + 2], 2, 6, 3, 7); /* 0c 2c 0d 2d; 1c 3c 1d 3d */
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        x[2 * i] = SHUFFLE(y[2 * i], y[2 * i + 1], 0, 4, 1, 5);
+        x[2 * i + 1] = SHUFFLE(y[2 * i], y[2 * i + 1], 2, 6, 3, 7);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        memcpy(dst + i * PANEL, &x[i], sizeof x[i]);
+}
+
 /* dst[i][r] = rows[r][i] for i < n.  Sixteen columns, a cache line of a row, are done with before the next rows. */
-INLINE void turn_rows(float *restrict dst, const char *const rows[PANEL], size_t n)
+INLINE void turn_rows(float *restrict dst, const char *const rows[PANEL], size_t n, const int side)
 {
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
-        for (size_t r = 0; r < PANEL; r += 8) {
-            turn_8(dst + i * PANEL + r, rows + r, i);
-            turn_8(dst + (i + 8) * PANEL + r, rows + r, i + 8);
-        }
+        for (size_t r = 0; r < PANEL; r += (size_t)side)
+#pragma GCC unroll 4
+            for (size_t j = i; j < i + 16; j += (size_t)side) {
+                if (side == 8)
+                    turn_8(dst + j * PANEL + r, rows + r, j);
+                else
+                    turn_4(dst + j * PANEL + r, rows + r, j);
+            }
     for (; i < n; i++)
         for (size_t r = 0; r < PANEL; r++)
             memcpy(dst + i * PANEL + r, rows[r] + i * sizeof(float), sizeof(float));
@@ -96,13 +123,13 @@ INLINE void turn_rows(float *restrict dst, const char *const rows[PANEL], size_t
 
 static void turn_plain(float *dst, const char *const rows[PANEL], size_t n)
 {
-    turn_rows(dst, rows, n);
+    turn_rows(dst, rows, n, 4);
 }
 
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) static void turn_avx2(float *dst, const char *const rows[PANEL], size_t n)
 {
-    turn_rows(dst, rows, n);
+    turn_rows(dst, rows, n, 8);
 }
 #endif
 
@@ -161,9 +188,31 @@ INLINE void copy_columns(float *to, const char *from, size_t n)
     memset(to + n, 0, (PANEL - n) * sizeof(float));
 }
 
+/* The rows' numbers j * 32 .. lie together in a packed panel, 32 rows side by side: unpacked, they are turned back. */
+static void fill_backward(const struct weight *w, size_t j, size_t first_row, size_t rows, float *panel)
+{
+    static const float zeros[PANEL];
+    float unpacked[PANEL * PANEL];
+    const char *columns[PANEL];
+    size_t bytes = panel_bytes(w->type, w->in), n = w->in - j * PANEL < PANEL ? w->in - j * PANEL : PANEL;
+    const char *packed = w->panels + first_row / PANEL * bytes + panel_offset(w->type, j * PANEL);
+    for (size_t r = 0; r < rows; r += PANEL, packed += bytes) {
+        const char *from = panel_is_plain(w->type) ? packed : (const char *)unpacked;
+        if (!panel_is_plain(w->type))
+            kernel()->unpack(unpacked, packed, w->type, n);
+        for (size_t i = 0; i < PANEL; i++)
+            columns[i] = i < n ? from + i * PANEL * sizeof(float) : (const char *)zeros;
+        turn(panel + r * PANEL, columns, rows - r < PANEL ? rows - r : PANEL);
+    }
+}
+
 const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows)
 {
     float *panel = scratch(SCRATCH_TILE, rows * PANEL);
+    if (w->panels && first_row % PANEL == 0) {
+        fill_backward(w, j, first_row, rows, panel);
+        return panel;
+    }
     size_t from = j * PANEL, n = w->in - from < PANEL ? w->in - from : PANEL;
     size_t block = dtype_table[w->type].block;
     if (w->type == DTYPE_F32) { /* activations too, for the gradients of weights: without a call a row */

@@ -3,7 +3,8 @@
  * weight_tile() is the one way to its values for arithmetic: 32 columns of the product at a time, as a panel
  * that kernel()->gemm takes.  Forward (x times the transpose) the panel is [in][32], for outputs 32 j ..;
  * backward (dy times the matrix) it is [rows][32], for inputs 32 j ... .  Panels are unpacked into the thread's scratch,
- * from the stored blocks or, quicker, from packed panels (weight_pack): callers cannot tell. */
+ * from the stored blocks or, quicker, from packed panels (weight_pack): callers cannot tell.  Once a matrix is packed its
+ * stored blocks are read only for single rows, and for backward tiles whose first row is not a panel's. */
 #ifndef HONE_NN_WEIGHT_H
 #define HONE_NN_WEIGHT_H
 

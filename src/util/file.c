@@ -82,6 +82,16 @@ void file_map_close(struct file_map *map)
     *map = (struct file_map){0};
 }
 
+void file_map_forget(const struct file_map *map, const void *p, size_t n)
+{
+    const uintptr_t start = (uintptr_t)map->data, from = (uintptr_t)p;
+    ENSURE(from >= start && n <= map->size && from - start <= map->size - n);
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (from + page - 1) & ~(page - 1), end = (from + n) & ~(page - 1);
+    if (first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED); /* where it is refused, the memory stays in use */
+}
+
 int file_out_open(struct file_out *out, const char *path, struct err *err)
 {
     out->path = xstrdup(path);

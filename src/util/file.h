@@ -31,6 +31,10 @@ int file_read(const char *path, struct buf *out, struct err *err);
 int file_map_open(struct file_map *map, const char *path, struct err *err);
 void file_map_close(struct file_map *map);
 
+/* These of its bytes will hardly be read again: their memory is given back.  What is read all the same comes from the file
+ * once more. */
+void file_map_forget(const struct file_map *map, const void *p, size_t n);
+
 /* An output in the making.  Open, write to `f`, then commit (flush, sync, rename, sync of the folder) or
  * drop (remove the temporary).  After a failed commit the temporary is gone and the old file stands. */
 struct file_out {
