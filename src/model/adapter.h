@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "model/model.h"
-#include "nn/lora.h"
+#include "nn/linear.h"
 
 struct adapter_options {
     size_t rank;

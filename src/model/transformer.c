@@ -12,18 +12,33 @@ struct attention_shape config_attention(const struct config *c)
                                     .scale = 1.0f / sqrtf((float)c->head_dim)};
 }
 
-/* y = x W^T (+ y, if accumulate), then each stretch of rows through its adapter. */
-static void linear(float *y, const float *x, const struct weight *w, struct layer_state *s, const struct batch *b,
-                   size_t layer, enum linear_kind kind, bool accumulate)
+/* A linear layer of a block: its weight, and the adapter's part of it. */
+static struct linear linear_of(const struct model *m, const struct adapter *adapter, const struct layer_state *s, size_t layer,
+                               enum linear_kind kind)
 {
-    linear_forward(y, x, w, b->n_rows, accumulate);
+    return (struct linear){.w = &m->layers[layer].linear[kind], .lora = adapter_lora(adapter, NULL, layer, kind),
+                           .t = s->t[kind]};
+}
+
+/* The layers `kinds`, n of them: ys[i] = start + x W^T, each stretch of rows through its adapter.  start: NULL: zeros. */
+static void linears(float *const *ys, const float *start, const float *x, const struct model *m, struct layer_state *s,
+                    const struct batch *b, size_t layer, const enum linear_kind *kinds, size_t n)
+{
     for (size_t i = 0; i < b->n_adapters; i++) {
         const struct adapter_rows *a = &b->adapters[i];
-        struct lora l = adapter_lora(a->adapter, NULL, layer, kind);
-        if (l.a)
-            lora_forward(y + a->row * w->out, s->t[kind] + a->row * l.rank, x + a->row * w->in, &l, a->n);
+        struct linear l[LINEARS];
+        for (size_t k = 0; k < n; k++) {
+            l[k] = linear_of(m, a->adapter, s, layer, kinds[k]);
+            l[k].t += a->row * l[k].lora.rank;
+            l[k].y = ys[k] + a->row * l[k].w->out;
+            l[k].start = start ? start + a->row * l[k].w->out : NULL;
+        }
+        linears_forward(l, n, x + a->row * l[0].w->in, a->n);
     }
 }
+
+static const enum linear_kind of_attention[] = {LINEAR_Q, LINEAR_K, LINEAR_V}, of_ffn[] = {LINEAR_GATE, LINEAR_UP},
+                              to_attention[] = {LINEAR_O}, to_ffn[] = {LINEAR_DOWN};
 
 static void swiglu_rows(float *h, const float *gate, const float *up, size_t rows, size_t n)
 {
@@ -66,19 +81,15 @@ static void layer_forward(struct workspace *w, const struct model *m, const stru
     struct attention_shape shape = config_attention(c);
     size_t rows = b->n_rows, width = c->width;
     rmsnorm_forward(w->x, s->norm_in, s->in, layer->attention_norm, c->norm_eps, rows, width);
-    linear(s->q, w->x, &layer->linear[LINEAR_Q], s, b, l, LINEAR_Q, false);
-    linear(s->k, w->x, &layer->linear[LINEAR_K], s, b, l, LINEAR_K, false);
-    linear(s->v, w->x, &layer->linear[LINEAR_V], s, b, l, LINEAR_V, false);
+    linears((float *const[]){s->q, s->k, s->v}, NULL, w->x, m, s, b, l, of_attention, 3);
     rope_rotate(&m->rope, s->q, b->pos, rows, c->heads, false);
     rope_rotate(&m->rope, s->k, b->pos, rows, c->kv_heads, false);
     fill_tiles(kv, &shape, b, s, l);
     attention_forward(s->attention, s->stats, s->q, kv, &shape, b->runs, b->n_runs);
-    memcpy(s->mid, s->in, rows * width * sizeof(float));
-    linear(s->mid, s->attention, &layer->linear[LINEAR_O], s, b, l, LINEAR_O, true);
+    linears(&s->mid, s->in, s->attention, m, s, b, l, to_attention, 1);
 
     rmsnorm_forward(w->x, s->norm_mid, s->mid, layer->ffn_norm, c->norm_eps, rows, width);
-    linear(s->gate, w->x, &layer->linear[LINEAR_GATE], s, b, l, LINEAR_GATE, false);
-    linear(s->up, w->x, &layer->linear[LINEAR_UP], s, b, l, LINEAR_UP, false);
+    linears((float *const[]){s->gate, s->up}, NULL, w->x, m, s, b, l, of_ffn, 2);
 }
 
 /* The rest of it, from that state: out = mid + down(silu(gate) up) */
@@ -87,8 +98,7 @@ static void layer_output(float *out, struct workspace *w, const struct model *m,
 {
     const struct config *c = &m->config;
     swiglu_rows(w->wide, s->gate, s->up, b->n_rows, c->ffn);
-    memcpy(out, s->mid, b->n_rows * c->width * sizeof(float));
-    linear(out, w->wide, &m->layers[l].linear[LINEAR_DOWN], s, b, l, LINEAR_DOWN, true);
+    linears(&out, s->mid, w->wide, m, s, b, l, to_ffn, 1);
 }
 
 void trunk_forward(struct workspace *w, const struct net *net, const struct batch *batch, float *cache, size_t cache_tiles)
@@ -110,18 +120,18 @@ void trunk_forward(struct workspace *w, const struct net *net, const struct batc
     rmsnorm_forward(w->h, w->norm, w->last, m->norm, c->norm_eps, b.n_rows, c->width);
 }
 
-/* Gradient of one linear layer: dx = or += dy W and the adapter's part (dx NULL: not wanted); weights' own. */
-static void linear_back(struct gradients *g, float *dx, const float *dy, const float *x, const struct net *net,
-                        const struct layer_state *s, size_t layer, enum linear_kind kind, size_t rows, bool accumulate)
+/* Gradients of the layers `kinds`, which have the same x: dx (NULL: not wanted), and the weights' own. */
+static void linears_back(struct gradients *g, float *dx, const float *const *dys, const float *x, const struct net *net,
+                         const struct layer_state *s, size_t layer, const enum linear_kind *kinds, size_t n, size_t rows)
 {
-    const struct weight *w = &net->model->layers[layer].linear[kind];
-    if (dx)
-        linear_backward(dx, dy, w, rows, accumulate);
-    if (g->model)
-        linear_backward_weight(g->model + net->model->layers[layer].linear_at[kind], dy, x, rows, w->out, w->in);
-    struct lora l = adapter_lora(net->adapter, g->adapter, layer, kind);
-    if (l.a)
-        lora_backward(dx, dy, x, s->t[kind], &l, rows);
+    struct linear l[LINEARS];
+    for (size_t k = 0; k < n; k++) {
+        l[k] = linear_of(net->model, net->adapter, s, layer, kinds[k]);
+        l[k].lora = adapter_lora(net->adapter, g->adapter, layer, kinds[k]);
+        l[k].dy = dys[k];
+        l[k].dw = g->model ? g->model + net->model->layers[layer].linear_at[kinds[k]] : NULL;
+    }
+    linears_backward(dx, l, n, x, rows);
 }
 
 static struct kv_gradients stem_gradients(const struct stem *s, size_t layer, size_t kv_width)
@@ -144,7 +154,7 @@ static void layer_backward(struct gradients *g, struct workspace *w, const struc
     /* out = mid + down(silu(gate) up) */
     swiglu_rows(w->wide, s->gate, s->up, rows, c->ffn);
     float *dh = w->wide2;
-    linear_back(g, dh, dx, w->wide, net, s, l, LINEAR_DOWN, rows, false);
+    linears_back(g, dh, (const float *const[]){dx}, w->wide, net, s, l, to_ffn, 1, rows);
     float *dgate = w->wide, *dup = dh; /* silu(gate) up is not needed any more */
 #pragma omp parallel for schedule(static) if (rows > 4)
     for (size_t r = 0; r < rows; r++) {
@@ -152,12 +162,11 @@ static void layer_backward(struct gradients *g, struct workspace *w, const struc
         kern->swiglu_backward(dgate + at, dup + at, dh + at, s->gate + at, s->up + at, c->ffn);
     }
     rmsnorm_apply(w->x, s->mid, layer->ffn_norm, s->norm_mid, rows, width);
-    linear_back(g, dy, dgate, w->x, net, s, l, LINEAR_GATE, rows, false);
-    linear_back(g, dy, dup, w->x, net, s, l, LINEAR_UP, rows, true);
+    linears_back(g, dy, (const float *const[]){dgate, dup}, w->x, net, s, l, of_ffn, 2, rows);
     rmsnorm_backward(dx, g->model ? g->model + layer->ffn_norm_at : NULL, dy, s->mid, layer->ffn_norm, s->norm_mid,
                      rows, width);
     /* mid = in + o(attention(q, k, v)) */
-    linear_back(g, w->x, dx, s->attention, net, s, l, LINEAR_O, rows, false);
+    linears_back(g, w->x, (const float *const[]){dx}, s->attention, net, s, l, to_attention, 1, rows);
     fill_tiles(w->kv, &shape, b, s, l);
     struct kv_gradients past = {0};
     if (b->stem)
@@ -172,9 +181,7 @@ static void layer_backward(struct gradients *g, struct workspace *w, const struc
     rope_rotate(&m->rope, w->dk, b->pos, rows, c->kv_heads, true);
     rmsnorm_apply(w->x, s->in, layer->attention_norm, s->norm_in, rows, width);
     float *want = l > 0 || g->model ? dy : NULL; /* nothing below the first block is trained with adapters alone */
-    linear_back(g, want, w->dq, w->x, net, s, l, LINEAR_Q, rows, false);
-    linear_back(g, want, w->dk, w->x, net, s, l, LINEAR_K, rows, true);
-    linear_back(g, want, w->dv, w->x, net, s, l, LINEAR_V, rows, true);
+    linears_back(g, want, (const float *const[]){w->dq, w->dk, w->dv}, w->x, net, s, l, of_attention, 3, rows);
     if (want)
         rmsnorm_backward(dx, g->model ? g->model + layer->attention_norm_at : NULL, dy, s->in,
                          layer->attention_norm, s->norm_in, rows, width);
