@@ -14,24 +14,41 @@
 
 /* ---- products and sums, as kernel.h defines them ---- */
 
-static void gemm_case(size_t rows, size_t cols, size_t depth, bool accumulate, bool turned,
-                      size_t panel_ld)
+/* Of a product's start: what y holds, another array, or none. */
+enum start { NO_START, IN_PLACE, ELSEWHERE };
+
+static void product_by_definition(float *want, const float *start, size_t y_ld, const float *x, size_t x_row, size_t x_col,
+                                  const float *panel, size_t panel_ld, size_t depth, size_t rows, size_t cols)
 {
-    checking("gemm, %zu rows, %zu columns, depth %zu, accumulate %d, turned %d", rows, cols, depth,
-             accumulate, turned);
-    size_t y_ld = cols + 3, x_row = turned ? 1 : depth + 1, x_col = turned ? rows + 1 : 1;
-    float *x = random_floats((rows + 1) * (depth + 1), 1, 1.115),
-          *panel = random_floats(depth * panel_ld, 2, 0.815);
-    float *y = random_floats(rows * y_ld, 3, 1.315), *want = random_floats(rows * y_ld, 3, 1.315);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++) {
-            float sum = accumulate ? want[r * y_ld + c] : 0;
+            float sum = start ? start[r * y_ld + c] : 0;
             for (size_t k = 0; k < depth; k++)
                 sum = fmaf(x[r * x_row + k * x_col], panel[k * panel_ld + c], sum);
             want[r * y_ld + c] = sum;
         }
-    kernel()->gemm(y, y_ld, accumulate ? y : NULL, x, x_row, x_col, panel, panel_ld, depth, rows, cols);
+}
+
+static void gemm_case(size_t rows, size_t cols, size_t depth, enum start how, bool turned, size_t panel_ld)
+{
+    checking("gemm, %zu rows, %zu columns, depth %zu, start %d, turned %d", rows, cols, depth, how, turned);
+    const struct kernel *k = kernel();
+    size_t y_ld = cols + 3, x_row = turned ? 1 : depth + 1, x_col = turned ? rows + 1 : 1;
+    size_t packed = (rows + k->tile_rows - 1) / k->tile_rows * k->tile_rows * depth;
+    float *x = random_floats((rows + 1) * (depth + 1), 1, 1.115),
+          *panel = random_floats(depth * panel_ld, 2, 0.815);
+    float *y = random_floats(rows * y_ld, 3, 1.315), *want = random_floats(rows * y_ld, 3, 1.315);
+    float *strips_y = random_floats(rows * y_ld, 3, 1.315), *other = random_floats(rows * y_ld, 4, 1.315);
+    float *strips = constant_floats(packed + 1, UNTOUCHED);
+    product_by_definition(want, how == NO_START ? NULL : how == IN_PLACE ? want : other, y_ld, x, x_row, x_col, panel, panel_ld,
+                          depth, rows, cols);
+    k->gemm(y, y_ld, how == NO_START ? NULL : how == IN_PLACE ? y : other, x, x_row, x_col, panel, panel_ld, depth, rows, cols);
     expect_same("y", y, want, rows * y_ld);
+    k->pack(strips, x, x_row, x_col, depth, rows);
+    assert_true(strips[packed] == UNTOUCHED);
+    k->gemm_strips(strips_y, y_ld, how == NO_START ? NULL : how == IN_PLACE ? strips_y : other, strips, panel, panel_ld, depth,
+                   rows, cols);
+    expect_same("y of packed x", strips_y, want, rows * y_ld);
 }
 
 static void check_gemm(void)
@@ -41,8 +58,8 @@ static void check_gemm(void)
     for (size_t rows = 1; rows <= 25; rows += rows < 13 ? 1 : 6)
         for (const size_t *cols = columns; cols < columns + LENGTH(columns); cols++)
             for (const size_t *depth = depths; depth < depths + LENGTH(depths); depth++)
-                for (int how = 0; how < 4; how++)
-                    gemm_case(rows, *cols, *depth, how & 1, how & 2, how == 1 ? 2 * PANEL : PANEL);
+                for (int how = 0; how < 6; how++)
+                    gemm_case(rows, *cols, *depth, (enum start)(how % 3), how >= 3, how == 1 ? 2 * PANEL : PANEL);
 }
 
 static const size_t sizes[] = {1, 2, 15, 16, 17, 31, 33, 48, 100, 257};
@@ -269,20 +286,71 @@ static void expect_backward(const struct weight *w, const float *rows, size_t fi
     expect_same(w->panels ? "backward, packed" : "backward", back, rows, w->out * in);
 }
 
-static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved)
+/* `rows` stored rows of random blocks. */
+static unsigned char *random_blocks(enum dtype type, size_t rows, size_t in)
 {
-    checking("panels of %s, %zu out, %zu in, heads of %zu", dtype_table[type].name, out, in,
-             interleaved);
     size_t bytes = dtype_row_bytes(type, in), block = dtype_table[type].bytes;
-    unsigned char *data = zeroed(out * bytes, 1);
-    for (size_t i = 0; i < out * bytes; i++)
+    unsigned char *data = zeroed(rows * bytes, 1);
+    for (size_t i = 0; i < rows * bytes; i++)
         data[i] = (unsigned char)rng_below(256, 5, RNG_TEST, (uint32_t)i, 0, 0, 0);
-    for (size_t i = 0; i < out * bytes; i += block) { /* finite numbers and scales */
+    for (size_t i = 0; i < rows * bytes; i += block) { /* finite numbers and scales */
         size_t upper = type == DTYPE_Q6_K ? 209 : type == DTYPE_F32 ? 3 : 1;
         data[i + upper] &= 0xbb;
         if (type == DTYPE_Q4_1)
             data[i + 3] &= 0xbb;
     }
+    return data;
+}
+
+/* A few rows through a panel that is unpacked on the way, beside the same panel unpacked and its definition. */
+static void few_case(enum dtype type, size_t in, size_t rows, size_t cols, enum start how)
+{
+    checking("%zu rows through a packed panel of %s, %zu in, %zu columns, start %d", rows, dtype_table[type].name, in, cols, how);
+    size_t bytes = dtype_row_bytes(type, in), y_ld = cols + 3;
+    unsigned char *data = random_blocks(type, PANEL, in);
+    const void *stored[PANEL];
+    for (size_t c = 0; c < PANEL; c++)
+        stored[c] = c < cols ? data + c * bytes : NULL;
+    void *packed = constant_floats((panel_bytes(type, in) + 3) / sizeof(float), NAN);
+    panel_pack(packed, type, stored, in);
+    float *panel = constant_floats(in * PANEL, NAN), *x = random_floats(rows * (in + 1), 1, 1.115);
+    kernel()->unpack(panel, packed, type, in);
+    float *y = random_floats(rows * y_ld, 3, 1.315), *want = random_floats(rows * y_ld, 3, 1.315);
+    float *other = random_floats(rows * y_ld, 4, 1.315);
+    product_by_definition(want, how == NO_START ? NULL : how == IN_PLACE ? want : other, y_ld, x, in + 1, 1, panel, PANEL, in,
+                          rows, cols);
+    kernel()->gemm_few(y, y_ld, how == NO_START ? NULL : how == IN_PLACE ? y : other, x, in + 1, packed, type, in, rows, cols);
+    expect_same("y", y, want, rows * y_ld);
+    float *row = constant_floats(in, NAN);
+    for (size_t c = 0; c < cols; c++) {
+        dtype_unpack(type, row, stored[c], 0, in);
+        for (size_t i = 0; i < in; i++)
+            assert_true(row[i] == panel[i * PANEL + c] || (isnan(row[i]) && isnan(panel[i * PANEL + c])));
+    }
+}
+
+static void check_few(void)
+{
+    static const size_t columns[] = {1, 17, 31, 32};
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        size_t block = dtype_table[type].block;
+        if (panel_is_plain((enum dtype)type))
+            continue;
+        for (size_t rows = 1; rows <= kernel()->few_rows; rows++)
+            for (size_t c = 0; c < LENGTH(columns); c++) {
+                few_case((enum dtype)type, block == 1 ? 1 : block, rows, columns[c], NO_START);
+                few_case((enum dtype)type, block == 1 ? 17 : 3 * block, rows, columns[c], (enum start)(c % 3));
+                few_case((enum dtype)type, block == 1 ? 70 : block, rows, columns[c], IN_PLACE);
+            }
+    }
+}
+
+static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved)
+{
+    checking("panels of %s, %zu out, %zu in, heads of %zu", dtype_table[type].name, out, in,
+             interleaved);
+    size_t bytes = dtype_row_bytes(type, in);
+    unsigned char *data = random_blocks(type, out, in);
     struct weight w = {.type = type,
                        .out = out,
                        .in = in,
@@ -351,6 +419,7 @@ TEST(gemm)
 TEST(sums)
 TEST(operations)
 TEST(exp)
+TEST(few)
 
 static void test_tiles(void **state)
 {
@@ -364,7 +433,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),       cmocka_unit_test(test_sums),
         cmocka_unit_test(test_operations), cmocka_unit_test(test_exp),
-        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_tiles),      cmocka_unit_test(test_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

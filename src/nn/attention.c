@@ -106,11 +106,11 @@ static void gather(float *x, const float *rows, const struct attention_shape *s,
         }
 }
 
-/* scores (rows, 64) = x K^T */
-static void score(float *scores, const float *x, size_t x_ld, const float *keys, size_t d, size_t rows)
+/* scores (rows, 64) = x K^T, of the first `seen` keys, a multiple of PANEL */
+static void score(float *scores, const float *x, size_t x_ld, const float *keys, size_t d, size_t seen, size_t rows)
 {
     const struct kernel *k = kernel();
-    for (size_t c = 0; c < KV_TILE; c += PANEL)
+    for (size_t c = 0; c < seen; c += PANEL)
         k->gemm(scores + c, KV_TILE, NULL, x, x_ld, 1, keys + c, KV_TILE, d, rows, PANEL);
 }
 
@@ -146,19 +146,23 @@ static void forward_block(float *out, float *stats, const float *q, const float 
     }
     size_t pos = b->run->pos + b->first, last = pos / KV_TILE;
     for (size_t t = 0; t <= last; t++) {
-        score(scores, x, pad, keys_of(layer, s, b->run->tiles[t], b->kv_head), d, rows);
+        /* keys that none of the rows sees have weight 0, and need not be added */
+        size_t seen = t == last ? (pos % KV_TILE + b->n + PANEL - 1) / PANEL * PANEL : KV_TILE;
+        score(scores, x, pad, keys_of(layer, s, b->run->tiles[t], b->kv_head), d, seen, rows);
         if (t == last)
             mask_future(scores, pos % KV_TILE + 1, b->n, group);
         for (size_t r = 0; r < rows; r++) {
-            float *row = scores + r * KV_TILE;
+            float *row = scores + r * KV_TILE, keep = 1;
             k->scale(row, s->scale, KV_TILE);
-            float tile_max = k->max(row, KV_TILE), shift = tile_max > max[r] ? tile_max : max[r], keep;
-            k->exp_sum(&keep, &max[r], shift, 1); /* what the former tiles' sums are worth now */
-            sum[r] = sum[r] * keep + k->exp_sum(row, row, shift, KV_TILE);
-            k->scale(y + r * pad, keep, d);
-            max[r] = shift;
+            float tile_max = k->max(row, KV_TILE);
+            if (tile_max > max[r]) { /* what the former tiles' sums are worth now */
+                k->exp_sum(&keep, &max[r], tile_max, 1);
+                k->scale(y + r * pad, keep, d);
+                max[r] = tile_max;
+            }
+            sum[r] = sum[r] * keep + k->exp_sum(row, row, max[r], KV_TILE);
         }
-        mix(y, pad, scores, KV_TILE, 1, values_of(layer, s, b->run->tiles[t], b->kv_head), pad, d, KV_TILE, rows);
+        mix(y, pad, scores, KV_TILE, 1, values_of(layer, s, b->run->tiles[t], b->kv_head), pad, d, seen, rows);
     }
     for (size_t i = 0; i < b->n; i++)
         for (size_t g = 0; g < group; g++) {
@@ -305,10 +309,10 @@ static void backward_tile(struct backward *w, const struct block *b, size_t t, a
     size_t pos = b->run->pos + b->first;
     const float *stat = w->stats + 2 * ((b->run->row + b->first) * s->heads + b->kv_head * group);
     const float *keys = w->turned + ((size_t)b->run->tiles[t] * s->kv_heads + b->kv_head) * head_floats(s);
-    score(p, x, pad, keys_of(w->layer, s, b->run->tiles[t], b->kv_head), d, rows);
+    score(p, x, pad, keys_of(w->layer, s, b->run->tiles[t], b->kv_head), d, KV_TILE, rows);
     if (t == pos / KV_TILE)
         mask_future(p, pos % KV_TILE + 1, b->n, group);
-    score(dp, dy, pad, keys + KV_TILE * pad, d, rows);
+    score(dp, dy, pad, keys + KV_TILE * pad, d, KV_TILE, rows);
     for (size_t r = 0; r < rows; r++) {
         const float *max_sum = stat + 2 * (r / group * s->heads + r % group);
         float *row = p + r * KV_TILE;

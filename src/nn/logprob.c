@@ -38,20 +38,19 @@ static void chunk_logits(float *logits, size_t ld, const float *h, size_t rows, 
 static float absorb(struct running *s, float *exps, const float *logits, size_t from, size_t n)
 {
     const struct kernel *k = kernel();
-    float max = k->max(logits, n), keep;
+    float max = k->max(logits, n), keep = 1;
     if (max > s->max) {
         size_t i = 0;
         while (i + 1 < n && logits[i] != max)
             i++;
         s->best = (int32_t)(from + i);
+        k->exp_sum(&keep, &s->max, max, 1);
+        s->max = max;
     }
-    float shift = max > s->max ? max : s->max;
-    k->exp_sum(&keep, &s->max, shift, 1);
     float copy[CHUNK];
     memcpy(copy, logits, n * sizeof(float));
-    s->sum = s->sum * keep + k->exp_sum(exps, logits, shift, n);
+    s->sum = s->sum * keep + k->exp_sum(exps, logits, s->max, n);
     s->weighted = s->weighted * keep + k->dot(exps, copy, n);
-    s->max = shift;
     return keep;
 }
 
@@ -100,7 +99,7 @@ static void forward_rows(float *logp, struct logprob_row *rows, float *mean_w, c
 #pragma omp parallel for schedule(static)
         for (size_t r = 0; r < n_rows; r++) {
             float keep = absorb(&sums[r], logits + r * CHUNK, logits + r * CHUNK, from, n);
-            if (mean_w)
+            if (mean_w && keep != 1)
                 k->scale(mean_w + r * width, keep, width);
         }
         if (mean_w)

@@ -37,6 +37,22 @@ struct term term_weight(const float *dy, size_t dy_ld, const float *x, size_t ro
     return (struct term){.x = dy, .x_row = 1, .x_col = dy_ld, .w = weight_of_floats(x, rows, in), .turned = true};
 }
 
+/* Whether a tile's rows of x, taken as they lie, would push each other out of the nearest cache (64 sets of 8 lines at
+ * least): columns always, rows at distances that few sets share. */
+static bool wants_packing(const struct term *t, size_t rows)
+{
+    size_t bytes = t->x_row * sizeof(float), sets = 64;
+    if (rows <= FEW)
+        return false;
+    if (t->x_col != 1)
+        return true;
+    if (bytes % 64)
+        return false;
+    for (size_t lines = bytes / 64; sets > 1 && lines % 2 == 0; lines /= 2)
+        sets /= 2;
+    return 8 * sets < 2 * kernel()->tile_rows;
+}
+
 /* x of one or more terms, `rows` rows of it, packed into strips. */
 struct packed {
     const float *x;
@@ -84,7 +100,7 @@ static void add_units(struct block *b, const struct product *p, size_t first, si
     stretch = (stretch + tile - 1) / tile * tile; /* whole register tiles */
     for (size_t i = 0; i < p->n_terms; i++) {
         total += depth(&p->terms[i]);
-        if (rows > FEW)
+        if (wants_packing(&p->terms[i], rows))
             u.packed[i] = &b->packed[find_packed(b, &p->terms[i], first, rows)];
     }
     for (size_t from = 0; from < rows; from += stretch)

@@ -5,7 +5,7 @@
  *
  * Each element of y is one chain of fused multiply-adds: it begins with start's, then goes through term after term, each
  * over k in order (kernel.h).  Threads take panels of columns, and stretches of rows where there are few of those; x is
- * packed once for all the panels that it goes through. */
+ * packed once for all the panels that it goes through, where it lies badly for the nearest cache. */
 #ifndef HONE_NN_PRODUCT_H
 #define HONE_NN_PRODUCT_H
 
