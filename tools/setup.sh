@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build needs and that are missing; silent when all are there.
-# Usage: tools/setup.sh [model] [fuzz] [fmt]
-# with what the model's download, the fuzzers or clang-format need on top.  On other systems it does nothing: CMake then names what is missing.
+# Usage: tools/setup.sh [model] [peers] [fuzz] [fmt]
+# with what the model's download, the peers of `make bench`, the fuzzers or clang-format need on top.  On other systems it does nothing: CMake then names what is missing.
 set -euo pipefail
 
 command -v dpkg-query >/dev/null || exit 0
@@ -26,9 +26,13 @@ package libc6-dev libjansson-dev libyaml-dev libpcre2-dev libsodium-dev libedit-
 for extra in "$@"; do
     case $extra in
     model) python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip) ;;
+    peers)
+        python3 -m ensurepip --version >/dev/null 2>&1 || missing+=(python3 python3-venv)
+        tool g++ g++
+        ;;
     fuzz) tool clang clang && package libclang-rt-dev libomp-dev ;;
     fmt) tool clang-format clang-format ;;
-    *) echo "setup: unknown part '$extra': choose model, fuzz or fmt" >&2 && exit 2 ;;
+    *) echo "setup: unknown part '$extra': choose model, peers, fuzz or fmt" >&2 && exit 2 ;;
     esac
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
