@@ -12,8 +12,8 @@ tool() { # a program, and the packages that bring it
 }
 package() {
     for name in "$@"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
-            missing+=("$name")
+        # a line an architecture, where there are several
+        dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -x installed >/dev/null || missing+=("$name")
     done
 }
 
