@@ -21,7 +21,7 @@ def machine():
     known = {key.strip(): value.strip() for key, value in reversed(lines)}
     facts["cpu"] = known.get("model name", known.get("CPU part", "unknown"))
     flags = known.get("flags", known.get("Features", "")).split()
-    facts["flags"] = [flag for flag in flags if flag.startswith(("avx", "fma", "f16c", "asimd", "sve", "bf16"))]
+    facts["flags"] = " ".join(flag for flag in flags if flag.startswith(("avx", "fma", "f16c", "asimd", "sve", "bf16")))
     with open("/proc/meminfo") as f:
         facts["memory_mib"] = int(f.readline().split()[1]) // 1024
     return facts
@@ -95,7 +95,7 @@ def ours_of(turns):
     limit = max(turn["limit_tokens_per_s"] for turn in turns)
     row = {"tokens_per_s": speed, "peak_rss_mib": max(turn["peak_rss_mib"] for turn in turns), "limit_tokens_per_s": limit,
            "share_of_limit": speed / limit, "fma_peak_gflops": max(turn["fma_peak_gflops"] for turn in turns)}
-    if "read_gb_s" in turns[0]:
+    if "read_gb_s" in turns[0]:  # the limit is the memory's
         row["read_gb_s"] = max(turn["read_gb_s"] for turn in turns)
     return row | {"turns": turns}
 
@@ -152,7 +152,7 @@ def show(result):
     facts = result["machine"]
     rows = [result["rows"][what] for what in ROWS if what in result["rows"]]
     peaks = [row["ours"]["fma_peak_gflops"] for row in rows]
-    text = (f"hone {result['commit']} on {facts['cpu']}, {facts['cores']} cores ({' '.join(facts['flags'])})\n"
+    text = (f"hone {result['commit']} on {facts['cpu']}, {facts['cores']} cores ({facts['flags']})\n"
             f"F32 multiply-add peak {min(peaks):.0f} to {max(peaks):.0f} GFLOPS, one a row; "
             "share: of what that peak allows, for ours and theirs alike\n"
             "(generate-1: of what the memory allows for our file)\n\n")
