@@ -48,7 +48,9 @@ class Peers:
             raise RuntimeError(f"{environment} is not installed")
         return os.path.join(self.folder, environment, "bin", "python")
 
-    def form(self, name):
+    def form(self, environment, name):
+        """Where the model stands in a form of the environment's."""
+        self.python(environment)
         path = os.path.join(self.forms, name)
         if not os.path.exists(path):
             raise RuntimeError(f"the model was not written as {name}")
@@ -61,14 +63,14 @@ class Peers:
         yield "llama.cpp", lambda: self.run("llama", "llama_speed.py", what, self.model, "same file", "3")
         for kind in ("Q8_0", "F16", "BF16", "F32"):
             yield "llama.cpp", lambda: self.run("llama", "llama_speed.py", what,
-                                                os.path.join(self.form("gguf"), kind + ".gguf"), kind, "3")
+                                                os.path.join(self.form("llama", "gguf"), kind + ".gguf"), kind, "3")
 
     def time(self, what):
         """A list of results, or of what went wrong."""
         if what in TRL_STEPS:
-            jobs = [("trl", lambda: self.run("trl", "trl_speed.py", what, self.form("folder"), str(TRL_STEPS[what])))]
+            jobs = [("trl", lambda: self.run("trl", "trl_speed.py", what, self.form("trl", "folder"), str(TRL_STEPS[what])))]
         elif what in ("ppo", "ppo-shared"):
-            jobs = [("trl", lambda: self.run("trl-ppo", "trl_ppo.py", self.form("folder")))]
+            jobs = [("trl", lambda: self.run("trl-ppo", "trl_ppo.py", self.form("trl-ppo", "folder")))]
         else:
             jobs = self.time_llama(what)
         results = []
@@ -84,7 +86,7 @@ class Peers:
         data = os.path.join(HERE, "..", "examples", "helpdesk", QUALITY[what] + ".jsonl")
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                return self.run("trl", "trl_quality.py", what, self.form("folder"), self.hone, self.model, data, scratch)[0]
+                return self.run("trl", "trl_quality.py", what, self.form("trl", "folder"), self.hone, self.model, data, scratch)[0]
         except RuntimeError as error:
             return {"what": what, "peer": "trl", "error": str(error)}
 
