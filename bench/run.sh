@@ -3,7 +3,8 @@
 # while), compares losses with TRL's, prints a table and keeps it as bench/results/COMMIT.json and .txt (COMMIT-dirty where
 # the working tree differs from it).  Rows already there are replaced only where they are measured again.
 # Usage: [PEERS=no|FOLDER] bench/run.sh [FOLDER [--what ROW,.. | options of hone bench..]]
-# OMP_NUM_THREADS holds for ours and theirs.  The peers live in build-peers, or in the FOLDER that PEERS names; PEERS=no leaves them out.
+# OMP_NUM_THREADS holds for ours and theirs.  The peers live in build-peers, or in the FOLDER that PEERS names; PEERS=no leaves
+# them out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build}

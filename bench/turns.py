@@ -105,8 +105,9 @@ def ours_of(turns):
 def measure(what, options, peers, result):
     """One row into result["rows"]; PPO's two rows share the peer's figure."""
     def ours():
-        return {line["what"]: line for line in lines_of([*options.hone_bench, "--what", what, "--model", options.model, "--json",
-                                                          "--quiet", *options.more])}
+        lines = lines_of([options.hone, "bench", "--what", what, "--model", options.model, "--json", "--quiet", *options.more])
+        return {line["what"]: line for line in lines}
+
     turns = [ours()]
     theirs = []
     if peers:
@@ -118,6 +119,7 @@ def measure(what, options, peers, result):
 
 # ---- showing ----
 
+UNQUIET = 0.1  # turns of ours that are further apart than this are shown
 FORM = "{:<12} {:<36} {:>9} {:>8} {:>9} {:>8}\n"
 
 
@@ -126,6 +128,9 @@ def show_row(row):
     reads = "read_gb_s" in ours
     text = FORM.format(row["what"], "hone", f"{ours['tokens_per_s']:.1f}", "", f"{ours['peak_rss_mib']:.0f}",
                        f"{100 * ours['share_of_limit']:.0f}%")
+    speeds = [turn["tokens_per_s"] for turn in ours["turns"]]
+    if max(speeds) > (1 + UNQUIET) * min(speeds):
+        text += f"{'':<12} (the machine was not quiet: {' and '.join(f'{speed:.1f}' for speed in speeds)} tokens/s)\n"
     good = [peer for peer in row["peers"] if "error" not in peer]
     best = max(good, key=lambda peer: peer["tokens_per_s"], default=None)
     for peer in good:
@@ -183,7 +188,6 @@ def main():
     parser.add_argument("--forms", help="folder of the model in the peers' forms")
     parser.add_argument("--what", help="rows, with commas; also 'losses'; otherwise all")
     options, options.more = parser.parse_known_args()
-    options.hone_bench = [options.hone, "bench"]
     peers = Peers(options.peers, options.forms, options.model, options.hone) if options.peers else None
     asked = options.what.split(",") if options.what else ROWS + ["losses"]
     unknown = [what for what in asked if what not in ROWS + ["losses"]]
@@ -217,7 +221,8 @@ def main():
     sys.stdout.write(text + f"\nkept as {path}.json and .txt\n")
 
 
-try:
-    main()
-except RuntimeError as failure:
-    sys.exit(str(failure))
+if __name__ == "__main__":
+    try:
+        main()
+    except RuntimeError as failure:
+        sys.exit(str(failure))
