@@ -125,7 +125,7 @@ FORM = "{:<12} {:<36} {:>9} {:>8} {:>9} {:>8}\n"
 
 def show_row(row):
     ours, limit = row["ours"], row["ours"]["limit_tokens_per_s"]
-    reads = "read_gb_s" in ours
+    same_limit = "read_gb_s" not in ours and row["what"] != "ppo-shared"  # the peer has its own bytes, its own critic
     text = FORM.format(row["what"], "hone", f"{ours['tokens_per_s']:.1f}", "", f"{ours['peak_rss_mib']:.0f}",
                        f"{100 * ours['share_of_limit']:.0f}%")
     speeds = [turn["tokens_per_s"] for turn in ours["turns"]]
@@ -139,7 +139,7 @@ def show_row(row):
         name = ", ".join([peer["peer"], *([peer["format"]] if "format" in peer else []),
                           *(["its best"] if len(good) > 1 and peer is best else [])])
         text += FORM.format("", name, f"{peer['tokens_per_s']:.1f}", f"{ours['tokens_per_s'] / peer['tokens_per_s']:.2f}",
-                            f"{peer['peak_rss_mib']:.0f}", "" if reads else f"{100 * peer['tokens_per_s'] / limit:.0f}%")
+                            f"{peer['peak_rss_mib']:.0f}", f"{100 * peer['tokens_per_s'] / limit:.0f}%" if same_limit else "")
     for peer in row["peers"]:
         if "error" in peer:
             text += f"{'':<12} {peer['peer']} was not measured: {peer['error']}\n"
@@ -161,8 +161,8 @@ def show(result):
     peaks = [row["ours"]["fma_peak_gflops"] for row in rows]
     text = (f"hone {result['commit']} on {facts['cpu']}, {facts['cores']} cores ({facts['flags']})\n"
             f"F32 multiply-add peak {min(peaks):.0f} to {max(peaks):.0f} GFLOPS, one a row; "
-            "share: of what that peak allows, for ours and theirs alike\n"
-            "(generate-1: of what the memory allows for our file)\n\n")
+            "share: of what it allows, for ours and theirs alike\n"
+            "(generate-1: of what the memory allows for our file; ppo-shared: the peer has a critic of its own)\n\n")
     text += FORM.format("what", "", "tokens/s", "ratio", "peak MiB", "share")
     text += "".join(show_row(row) for row in rows)
     if result["quality"]:
