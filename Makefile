@@ -48,8 +48,8 @@ fuzz: ## one fuzzer for T seconds: make fuzz FUZZ=rows T=60
 	build-fuzz/fuzz_$(FUZZ) -max_total_time=$(T) -timeout=10 -artifact_prefix=build-fuzz/ \
 	    build-fuzz/corpus/$(FUZZ) $(wildcard tests/fuzz/corpus/$(FUZZ))
 
-bench: ## speed of training and generation on this machine, into bench/results
-	bench/run.sh $(BUILD)
+bench: ## speed beside TRL and llama.cpp, into bench/results (PEERS=no|folder, WHAT=row,..)
+	PEERS="$(PEERS)" bench/run.sh $(BUILD) $(if $(WHAT),--what $(WHAT))
 
 random: ## a model of random weights for benches: make random OUT=1b.gguf [SHAPE="--type bf16 .."]
 	$(call build,$(BUILD),,,--target random_model)

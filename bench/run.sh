@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Builds, runs every row of `hone bench`, keeps the result as bench/results/COMMIT.json (an array, a row a line;
-# COMMIT-dirty where the working tree differs from it) and prints it as a table.
-# Usage: bench/run.sh [FOLDER [options of hone bench..]]
+# Builds, runs every row of `hone bench` in turn with its peers (TRL and llama.cpp, installed on first use, which takes a
+# while), compares losses with TRL's, prints a table and keeps it as bench/results/COMMIT.json and .txt (COMMIT-dirty where
+# the working tree differs from it).  Rows already there are replaced only where they are measured again.
+# Usage: [PEERS=no|FOLDER] bench/run.sh [FOLDER [--what ROW,.. | options of hone bench..]]
+# OMP_NUM_THREADS holds for ours and theirs.  The peers live in build-peers, or in the FOLDER that PEERS names; PEERS=no leaves
+# them out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build}
@@ -10,30 +13,13 @@ make --no-print-directory release BUILD="$build" >&2
 model=$(tools/get-model.sh)
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 [ "$commit" = unknown ] || git diff --quiet HEAD -- || commit=$commit-dirty
-result=bench/results/$commit.json
 
-mkdir -p bench/results
-lines=$(mktemp "bench/results/$commit.tmp-XXXXXX")
-trap 'rm -f "$lines" "$lines.array"' EXIT
-"$build/hone" bench --model "$model" --json "${@:2}" >"$lines"
-awk '{ printf "%s%s", NR == 1 ? "[\n" : ",\n", $0 } END { print "\n]" }' "$lines" >"$lines.array"
-mv "$lines.array" "$result"
-
-awk '
-    function field(name,   at) {
-        at = match($0, "\"" name "\": [^,}]*")
-        return at ? substr($0, at + length(name) + 4, RLENGTH - length(name) - 4) : ""
-    }
-    BEGIN {
-        form = "%-12s %10s %10s %9s %12s %13s %9s\n"
-        printf form, "what", "tokens/s", "seconds", "RSS MiB", "peak GFLOPS", "limit tok/s", "of limit"
-    }
-    {
-        what = field("what")
-        gsub(/"/, "", what)
-        printf "%-12s %10.1f %10.3f %9.0f %12.1f %13.1f %8.1f%%", what, field("tokens_per_s"), field("seconds"),
-            field("peak_rss_mib"), field("fma_peak_gflops"), field("limit_tokens_per_s"), 100 * field("share_of_limit")
-        memory = field("read_gb_s")
-        print memory == "" ? "" : sprintf("  (memory: %.1f GB/s)", memory)
-    }' "$lines"
-echo "kept as $result"
+args=(--hone "$build/hone" --model "$model" --commit "$commit" --results bench/results)
+peers=${PEERS:-build-peers}
+if [ "$peers" != no ] && [[ $model != *.gguf ]]; then
+    echo "bench: the peers need a .gguf file, and the model is '$model': they are left out" >&2
+elif [ "$peers" != no ]; then
+    tools/setup.sh peers || echo "bench: going on with what there is" >&2
+    args+=(--peers "$peers" --forms "$(bench/peers/setup.sh "$peers" "$model")")
+fi
+exec python3 bench/turns.py "${args[@]}" "${@:2}"

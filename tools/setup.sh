@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build needs and that are missing; silent when all are there.
-# Usage: tools/setup.sh [model] [fuzz] [fmt] [arm]
-# with what the model's download, the fuzzers, clang-format or the cross build for 64-bit ARM need on top.  On other systems it
-# does nothing: CMake then names what is missing.
+# Usage: tools/setup.sh [model] [peers] [fuzz] [fmt] [arm]
+# with what the model's download, the peers of `make bench`, the fuzzers, clang-format or the cross build for 64-bit ARM need on
+# top.  On other systems it does nothing: CMake then names what is missing.
 set -euo pipefail
 
 command -v dpkg-query >/dev/null || exit 0
@@ -30,6 +30,10 @@ package libc6-dev libjansson-dev libyaml-dev libpcre2-dev libsodium-dev libedit-
 for extra in "$@"; do
     case $extra in
     model) python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip) ;;
+    peers)
+        python3 -m ensurepip --version >/dev/null 2>&1 || missing+=(python3 python3-venv)
+        tool g++ g++
+        ;;
     fuzz) tool clang clang && package libclang-rt-dev libomp-dev ;;
     fmt) tool clang-format clang-format ;;
     arm)
@@ -40,7 +44,7 @@ for extra in "$@"; do
         package libc6-dev:arm64 libgomp1:arm64 libjansson-dev:arm64 libyaml-dev:arm64 libpcre2-dev:arm64 \
             libsodium-dev:arm64 libedit-dev:arm64 zlib1g-dev:arm64 libcmocka-dev:arm64
         ;;
-    *) echo "setup: unknown part '$extra': choose model, fuzz, fmt or arm" >&2 && exit 2 ;;
+    *) echo "setup: unknown part '$extra': choose model, peers, fuzz, fmt or arm" >&2 && exit 2 ;;
     esac
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
