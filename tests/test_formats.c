@@ -1005,7 +1005,7 @@ static void test_model_without_vocabulary(void **state)
     assert_null(m.template);
     assert_non_null(strstr(m.template_problem, "has no vocabulary"));
     assert_int_equal(m.config.vocab, 200);
-    float before[200][64], after[64];
+    float before[200][64], after[64], room[64 * PANEL];
     for (size_t i = 0; i < 200; i++)
         weight_row(&m.embed, i, before[i]);
     if (model_pack(&m, &err)) /* the pages of the file leave memory, and come back */
@@ -1014,7 +1014,7 @@ static void test_model_without_vocabulary(void **state)
     for (size_t i = 0; i < 200; i++) {
         weight_row(&m.output, i, after);
         assert_memory_equal(after, before[i], sizeof after);
-        const float *panel = weight_tile_forward(&m.output, i / PANEL);
+        const float *panel = weight_tile_forward(&m.output, i / PANEL, 0, m.output.in, room);
         for (size_t k = 0; k < 64; k++)
             assert_true(panel[k * PANEL + i % PANEL] == before[i][k]);
     }

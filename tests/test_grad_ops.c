@@ -295,6 +295,8 @@ static void check_linear(void)
                 linears_case(row_counts[rows], 33, n, some[i], ranks[i], n % 2);
     }
     linears_case(65, 290, 2, some[1], ranks[1], true);
+    linears_case(131, 1100, 2, some[0], ranks[0], true); /* in several pieces of rows and k */
+    linears_case(29, 600, 3, (const size_t[]){700, 33, 160}, ranks[0], false);
     linears_case(531, 64, 3, some[0], ranks[0], false); /* more rows than are worked on together */
 }
 

@@ -46,8 +46,8 @@ static void gemm_case(size_t rows, size_t cols, size_t depth, enum start how, bo
     expect_same("y", y, want, rows * y_ld);
     k->pack(strips, x, x_row, x_col, depth, rows);
     assert_true(strips[packed] == UNTOUCHED);
-    k->gemm_strips(strips_y, y_ld, how == NO_START ? NULL : how == IN_PLACE ? strips_y : other, strips, panel, panel_ld, depth,
-                   rows, cols);
+    k->gemm_strips(strips_y, y_ld, how == NO_START ? NULL : how == IN_PLACE ? strips_y : other, strips, k->tile_rows * depth,
+                   panel, panel_ld, depth, rows, cols);
     expect_same("y of packed x", strips_y, want, rows * y_ld);
 }
 
@@ -271,10 +271,10 @@ static void check_exp(void)
 static void expect_backward(const struct weight *w, const float *rows, size_t first)
 {
     size_t in = w->in, n = w->out - first;
-    float *back = constant_floats(w->out * in, UNTOUCHED);
+    float *back = constant_floats(w->out * in, UNTOUCHED), *room = constant_floats(n * PANEL, NAN);
     memcpy(back, rows, first * in * sizeof *back);
     for (size_t j = 0; j < panels_of(in); j++) {
-        const float *panel = weight_tile_backward(w, j, first, n);
+        const float *panel = weight_tile_backward(w, j, first, n, room);
         for (size_t r = 0; r < n; r++)
             for (size_t c = 0; c < PANEL; c++) {
                 if (j * PANEL + c < in)
@@ -361,21 +361,24 @@ static void tile_case(enum dtype type, size_t out, size_t in, size_t interleaved
     float *turned = constant_floats(out * in, UNTOUCHED);
     for (size_t o = 0; o < out; o++)
         weight_row(&w, o, rows + o * in);
+    float *room = constant_floats((in > out ? in : out) * PANEL, NAN);
     void *panels = constant_floats(weight_panel_bytes(&w) / sizeof(float), NAN);
     for (int packed = 0; packed < 2; packed++) {
         if (packed)
             weight_pack(&w, panels);
-        for (size_t j = 0; j < panels_of(out); j++) {
-            const float *panel = weight_tile_forward(&w, j);
-            for (size_t c = 0; c < PANEL; c++)
-                for (size_t i = 0; i < in; i++) {
-                    float v = panel[i * PANEL + c];
+        size_t step = packed ? PANEL : 256; /* as fine as the pieces may be */
+        for (size_t j = 0; j < panels_of(out); j++)
+            for (size_t i = 0; i < in; i++) {
+                size_t from = i / step * step;
+                const float *piece = weight_tile_forward(&w, j, from, in - from < step ? in - from : step, room);
+                for (size_t c = 0; c < PANEL; c++) {
+                    float v = piece[(i - from) * PANEL + c];
                     if (j * PANEL + c < out)
                         turned[(j * PANEL + c) * in + i] = v;
                     else
                         assert_true(v == 0);
                 }
-        }
+            }
         expect_same(packed ? "packed" : "forward", turned, rows, out * in);
         expect_backward(&w, rows, out / 3); /* from the middle, and from where a panel begins */
         expect_backward(&w, rows, out / 2 / PANEL * PANEL);

@@ -35,10 +35,10 @@ struct kernel {
     void (*gemm)(float *y, size_t y_ld, const float *start, const float *x, size_t x_row, size_t x_col, const float *panel,
                  size_t panel_ld, size_t k, size_t rows, size_t cols);
 
-    /* The same for packed x: strips of tile_rows rows, [k][tile_rows] each, as pack makes them.  What many panels go
-     * through is worth packing: it is read in one straight run, whatever the distance of x's rows was. */
-    void (*gemm_strips)(float *y, size_t y_ld, const float *start, const float *strips, const float *panel, size_t panel_ld,
-                        size_t k, size_t rows, size_t cols);
+    /* The same for packed x: strips of tile_rows rows, [k][tile_rows] each, as pack makes them, `strip` floats apart.  It is
+     * read in one straight run, whatever the distance of x's rows was. */
+    void (*gemm_strips)(float *y, size_t y_ld, const float *start, const float *strips, size_t strip, const float *panel,
+                        size_t panel_ld, size_t k, size_t rows, size_t cols);
     void (*pack)(float *strips, const float *x, size_t x_row, size_t x_col, size_t k, size_t rows);
 
     /* The same for up to few_rows rows and a packed panel (panel.h), unpacked on the way; not for types that are packed as

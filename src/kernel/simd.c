@@ -271,10 +271,10 @@ static void gemm(float *y, size_t y_ld, const float *start, const float *x, size
     product(o, rows, cols);
 }
 
-static void gemm_strips(float *y, size_t y_ld, const float *start, const float *strips, const float *panel, size_t panel_ld,
-                        size_t k, size_t rows, size_t cols)
+static void gemm_strips(float *y, size_t y_ld, const float *start, const float *strips, size_t strip, const float *panel,
+                        size_t panel_ld, size_t k, size_t rows, size_t cols)
 {
-    const struct operands o = {y, start, strips, panel, y_ld, 1, TILE_ROWS, TILE_ROWS * k, panel_ld, k};
+    const struct operands o = {y, start, strips, panel, y_ld, 1, TILE_ROWS, strip, panel_ld, k};
     product(o, rows, cols);
 }
 

@@ -211,7 +211,7 @@ void projection_mean(float *mean, const struct weight *w)
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < blocks; i++)
         for (size_t p = i * block; p < smaller((i + 1) * block, panels); p++) {
-            const float *panel = weight_tile_forward(w, p);
+            const float *panel = weight_tile_forward(w, p, 0, w->in, scratch(SCRATCH_TILE, w->in * PANEL));
             size_t cols = smaller(PANEL, w->out - p * PANEL);
             for (size_t j = 0; j < w->in; j++)
                 for (size_t c = 0; c < cols; c++)

@@ -114,37 +114,98 @@ static void add_units(struct block *b, const struct product *p, size_t first, si
         }
 }
 
-static void run_unit(const struct unit *u)
+/* ---- a thread's work: panels of a product, in pieces that stay in its own cache (half a megabyte and more) ---- */
+
+/* Panels that go through the same rows of x one after the other, k of them at a time, and rows. */
+#define GROUP 2
+#define NEAR_K 1024
+#define NEAR_ROWS 48
+
+/* Where few rows pass, a piece of a panel should not leave the nearest cache before the last of them is through. */
+#define SHORT_ROWS 48
+#define SHORT_K 128
+
+/* Some k of a panel. */
+struct piece {
+    const float *data;
+    size_t ld;
+};
+
+static struct piece piece_of(const struct term *t, const struct unit *u, size_t from, size_t n, float *room)
+{
+    size_t cols = smaller(PANEL, u->p->columns - u->panel * PANEL);
+    if (!t->turned)
+        return (struct piece){weight_tile_forward(&t->w, u->panel, from, n, room), PANEL};
+    if (t->w.type == DTYPE_F32 && !t->w.panels && cols == PANEL && u->n <= 2 * kernel()->tile_rows) /* not worth a copy */
+        return (struct piece){(const float *)t->w.data + from * t->w.in + u->panel * PANEL, t->w.in};
+    return (struct piece){weight_tile_backward(&t->w, u->panel, from, n, room), PANEL};
+}
+
+/* A piece of a panel times rows first .. first + n of the unit. */
+static void multiply(const struct unit *u, size_t which, const float *start, struct piece piece, size_t from, size_t depth_here,
+                     size_t first, size_t n)
 {
     const struct kernel *k = kernel();
     const struct product *p = u->p;
-    size_t at = u->first * p->y_ld + u->panel * PANEL, cols = smaller(PANEL, p->columns - u->panel * PANEL);
-    const float *start = p->start ? p->start + at : NULL;
+    const struct term *t = &p->terms[which];
+    size_t at = (u->first + first) * p->y_ld + u->panel * PANEL, cols = smaller(PANEL, p->columns - u->panel * PANEL);
     float *y = p->y + at;
-    for (size_t i = 0; i < p->n_terms; i++, start = y) {
-        const struct term *t = &p->terms[i];
-        size_t n = depth(t), ld = PANEL;
-        const float *x = t->x + u->first * t->x_row, *panel;
-        if (!t->turned && t->w.panels && !panel_is_plain(t->w.type) && !u->packed[i] && u->n <= k->few_rows) {
-            k->gemm_few(y, p->y_ld, start, x, t->x_row, t->w.panels + u->panel * panel_bytes(t->w.type, n), t->w.type, n,
-                        u->n, cols);
-            continue;
-        }
-        if (!t->turned) {
-            panel = weight_tile_forward(&t->w, u->panel);
-        } else if (t->w.type == DTYPE_F32 && !t->w.panels && cols == PANEL && u->n <= 2 * k->tile_rows) {
-            panel = (const float *)t->w.data + u->panel * PANEL; /* not worth a copy */
-            ld = t->w.in;
-        } else {
-            panel = weight_tile_backward(&t->w, u->panel, 0, n);
-        }
-        if (u->packed[i])
-            k->gemm_strips(y, p->y_ld, start, u->packed[i]->strips + u->strip * k->tile_rows * n, panel, ld, n, u->n, cols);
-        else
-            k->gemm(y, p->y_ld, start, x, t->x_row, t->x_col, panel, ld, n, u->n, cols);
+    start = start ? start + at : NULL;
+    if (u->packed[which]) {
+        size_t strip = k->tile_rows * depth(t);
+        const float *x = u->packed[which]->strips + (u->strip + first / k->tile_rows) * strip + from * k->tile_rows;
+        k->gemm_strips(y, p->y_ld, start, x, strip, piece.data, piece.ld, depth_here, n, cols);
+    } else {
+        const float *x = t->x + (u->first + first) * t->x_row + from * t->x_col;
+        k->gemm(y, p->y_ld, start, x, t->x_row, t->x_col, piece.data, piece.ld, depth_here, n, cols);
     }
-    for (size_t r = 0; p->scale != 0 && p->scale != 1 && r < u->n; r++)
-        k->scale(y + r * p->y_ld, p->scale, cols);
+}
+
+/* One term of a few rows through packed panels, unpacked on the way; false: not for such. */
+static bool run_few(const struct unit *u, size_t n_units, size_t which, const float *start)
+{
+    const struct kernel *k = kernel();
+    const struct product *p = u->p;
+    const struct term *t = &p->terms[which];
+    if (t->turned || !t->w.panels || panel_is_plain(t->w.type) || u->packed[which] || u->n > k->few_rows)
+        return false;
+    for (size_t i = 0; i < n_units; i++) {
+        size_t at = u[i].first * p->y_ld + u[i].panel * PANEL, cols = smaller(PANEL, p->columns - u[i].panel * PANEL);
+        k->gemm_few(p->y + at, p->y_ld, start ? start + at : NULL, t->x + u->first * t->x_row, t->x_row,
+                    t->w.panels + u[i].panel * panel_bytes(t->w.type, depth(t)), t->w.type, depth(t), u->n, cols);
+    }
+    return true;
+}
+
+/* Neighbouring units of the same rows. */
+static void run_units(const struct unit *u, size_t n_units)
+{
+    const struct product *p = u->p;
+    const float *start = p->start;
+    float *room = scratch(SCRATCH_TILE, GROUP * NEAR_K * PANEL);
+    for (size_t which = 0; which < p->n_terms; which++, start = p->y) {
+        const struct term *t = &p->terms[which];
+        if (run_few(u, n_units, which, start))
+            continue;
+        bool short_pieces = u->n <= SHORT_ROWS && (t->turned || t->w.panels || t->w.type == DTYPE_F32);
+        size_t step = short_pieces ? SHORT_K : NEAR_K;
+        for (size_t from = 0; from < depth(t); from += step, start = p->y) {
+            size_t some = smaller(step, depth(t) - from);
+            struct piece pieces[GROUP];
+            for (size_t i = 0; i < n_units; i++) {
+                pieces[i] = piece_of(t, &u[i], from, some, room + i * NEAR_K * PANEL);
+                if (short_pieces)
+                    multiply(&u[i], which, start, pieces[i], from, some, 0, u->n);
+            }
+            for (size_t first = 0; !short_pieces && first < u->n; first += NEAR_ROWS)
+                for (size_t i = 0; i < n_units; i++)
+                    multiply(&u[i], which, start, pieces[i], from, some, first, smaller(NEAR_ROWS, u->n - first));
+        }
+    }
+    for (size_t i = 0; i < n_units && p->scale != 0 && p->scale != 1; i++)
+        for (size_t r = 0; r < u->n; r++)
+            kernel()->scale(p->y + (u->first + r) * p->y_ld + u[i].panel * PANEL, p->scale,
+                            smaller(PANEL, p->columns - u[i].panel * PANEL));
 }
 
 /* Each thread takes a stretch of units of about the same cost. */
@@ -171,11 +232,22 @@ static void run_block(struct block *b)
         }
         size_t threads = (size_t)omp_get_num_threads(), me = (size_t)omp_get_thread_num();
         double at = 0;
+        const struct unit *group = NULL;
+        size_t n = 0;
         for (size_t i = 0; i < b->n_units; at += b->units[i++].cost) {
-            size_t owner = (size_t)((at + 0.5 * b->units[i].cost) / b->cost * (double)threads);
-            if (smaller(owner, threads - 1) == me)
-                run_unit(&b->units[i]);
+            const struct unit *u = &b->units[i];
+            size_t owner = (size_t)((at + 0.5 * u->cost) / b->cost * (double)threads);
+            if (smaller(owner, threads - 1) != me)
+                continue;
+            if (n && (n == GROUP || u->p != group->p || u->first != group->first)) {
+                run_units(group, n);
+                n = 0;
+            }
+            group = n ? group : u;
+            n++;
         }
+        if (n)
+            run_units(group, n);
     }
 }
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 enum scratch_slot {
-    SCRATCH_TILE,   /* weight_tile's unpacked panel */
+    SCRATCH_TILE,   /* unpacked panels */
     SCRATCH_UNPACK, /* weight_tile's rows before they are turned */
     SCRATCH_STRIPS, /* products' packed operands */
     SCRATCH_ATTENTION,

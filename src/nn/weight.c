@@ -144,37 +144,36 @@ static void turn(float *dst, const char *const rows[PANEL], size_t n)
     turn_plain(dst, rows, n);
 }
 
-static void fill_forward(const struct weight *w, size_t j, float *panel)
+static void fill_forward(const struct weight *w, size_t j, size_t first, size_t n, float *panel)
 {
     static const float zeros[CHUNK];
     float *unpacked = scratch(SCRATCH_UNPACK, PANEL * UNPACKED_LD);
     const char *rows[PANEL];
-    size_t first = j * PANEL, have = w->out - first < PANEL ? w->out - first : PANEL;
-    for (size_t from = 0; from < w->in; from += CHUNK) {
-        size_t n = w->in - from < CHUNK ? w->in - from : CHUNK;
+    size_t top = j * PANEL, have = w->out - top < PANEL ? w->out - top : PANEL;
+    for (size_t from = first; from < first + n; from += CHUNK) {
+        size_t some = first + n - from < CHUNK ? first + n - from : CHUNK;
         for (size_t r = 0; r < have; r++) {
-            const char *stored = stored_row(w, first + r);
+            const char *stored = stored_row(w, top + r);
             rows[r] = w->type == DTYPE_F32 ? stored + from * sizeof(float) : (const char *)(unpacked + r * UNPACKED_LD);
             if (w->type != DTYPE_F32)
-                dtype_unpack(w->type, unpacked + r * UNPACKED_LD, stored, from, n);
+                dtype_unpack(w->type, unpacked + r * UNPACKED_LD, stored, from, some);
         }
         for (size_t r = have; r < PANEL; r++)
             rows[r] = (const char *)zeros;
-        turn(panel + from * PANEL, rows, n);
+        turn(panel + (from - first) * PANEL, rows, some);
     }
 }
 
-const float *weight_tile_forward(const struct weight *w, size_t j)
+const float *weight_tile_forward(const struct weight *w, size_t j, size_t from, size_t n, float *room)
 {
     const char *packed = w->panels ? w->panels + j * panel_bytes(w->type, w->in) : NULL;
     if (packed && panel_is_plain(w->type))
-        return (const float *)(const void *)packed;
-    float *panel = scratch(SCRATCH_TILE, w->in * PANEL);
+        return (const float *)(const void *)packed + from * PANEL;
     if (packed)
-        kernel()->unpack(panel, packed, w->type, w->in);
+        kernel()->unpack(room, packed + panel_offset(w->type, from), w->type, n);
     else
-        fill_forward(w, j, panel);
-    return panel;
+        fill_forward(w, j, from, n, room);
+    return room;
 }
 
 /* n <= PANEL floats from any address, filled up with zeros. */
@@ -206,9 +205,8 @@ static void fill_backward(const struct weight *w, size_t j, size_t first_row, si
     }
 }
 
-const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows)
+const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows, float *panel)
 {
-    float *panel = scratch(SCRATCH_TILE, rows * PANEL);
     if (w->panels && first_row % PANEL == 0) {
         fill_backward(w, j, first_row, rows, panel);
         return panel;

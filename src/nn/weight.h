@@ -38,10 +38,12 @@ struct weight weight_rows(const struct weight *w, size_t from, size_t n);
 /* Row i of the matrix as floats. */
 void weight_row(const struct weight *w, size_t i, float *out);
 
-/* Panel j: columns 32 j .. of the product; columns past the matrix's edge are 0.  The result is valid until
- * the thread's next call. */
-const float *weight_tile_forward(const struct weight *w, size_t j);
-const float *weight_tile_backward(const struct weight *w, size_t j, size_t first_row, size_t rows);
+/* Panel j: columns 32 j .. of the product, of n of its k from `from` on; columns past the matrix's edge are 0.  `room`,
+ * n * PANEL floats, is the caller's; what comes back may lie elsewhere where nothing needed to be unpacked.  Forward: k are
+ * numbers of a row, and `from` is a multiple of 256.  Backward: k are rows.  Of a packed matrix multiples of PANEL will do,
+ * and are quick, for both. */
+const float *weight_tile_forward(const struct weight *w, size_t j, size_t from, size_t n, float *room);
+const float *weight_tile_backward(const struct weight *w, size_t j, size_t from, size_t n, float *room);
 
 /* Pack all forward panels, in about the bytes that the matrix is stored in, into `panels`, which stays the caller's, and
  * take tiles from there. */
