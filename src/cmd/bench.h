@@ -67,6 +67,12 @@ int bench_open_prompt(struct bench *b, struct err *err);
 /* FLOP of attention in a forward of one tree: a prompt and `completions` of `n` tokens each after it. */
 double bench_attention_flop(const struct bench *b, size_t prompt, size_t completions, size_t n);
 
+/* A part of the shape: what was asked for, or else the row's own. */
+static inline size_t bench_or_else(size_t asked_for, size_t own)
+{
+    return asked_for ? asked_for : own;
+}
+
 /* Generated data: trees of random token ids, all completion tokens targets; `prompt` may be 0. */
 struct examples bench_examples(const struct model *m, size_t n, size_t prompt, size_t completions, size_t completion);
 

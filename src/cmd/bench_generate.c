@@ -122,8 +122,8 @@ static int open_job(struct bench *b, size_t n, size_t prompt, struct err *err)
 
 static int open_decode(struct bench *b, size_t n, struct err *err)
 {
-    size_t prompt = b->shape.length ? b->shape.length : PROMPT_TOKENS;
-    size_t new_tokens = b->shape.new_tokens ? b->shape.new_tokens : NEW_TOKENS;
+    size_t prompt = bench_or_else(b->shape.length, PROMPT_TOKENS);
+    size_t new_tokens = bench_or_else(b->shape.new_tokens, NEW_TOKENS);
     if (bench_check_positions(b, prompt + new_tokens + n + 1, err) || open_job(b, n, prompt, err))
         return -1;
     struct job *j = b->self;
@@ -149,13 +149,13 @@ int bench_open_generate_1(struct bench *b, struct err *err)
 
 int bench_open_generate_32(struct bench *b, struct err *err)
 {
-    return open_decode(b, b->shape.rows ? b->shape.rows : 32, err);
+    return open_decode(b, bench_or_else(b->shape.rows, 32), err);
 }
 
 /* A model with fewer positions reads as many as it has. */
 int bench_open_prompt(struct bench *b, struct err *err)
 {
-    size_t positions = b->base.model.rope.positions, rows = b->shape.rows ? b->shape.rows : 1;
+    size_t positions = b->base.model.rope.positions, rows = bench_or_else(b->shape.rows, 1);
     size_t n = b->shape.length ? b->shape.length : positions > LONG_PROMPT ? LONG_PROMPT : positions - 1;
     if (bench_check_positions(b, n + 1, err) || open_job(b, rows, n, err))
         return -1;

@@ -153,9 +153,9 @@ static int open_job(struct bench *b, bool shared, struct err *err)
     b->self = j;
     b->step = step;
     b->close = close_job;
-    size_t prompt = b->shape.length ? b->shape.length : PROMPT_TOKENS;
-    j->new_tokens = b->shape.new_tokens ? b->shape.new_tokens : COMPLETION_TOKENS;
-    j->num_generations = b->shape.num_generations ? b->shape.num_generations : 1;
+    size_t prompt = bench_or_else(b->shape.length, PROMPT_TOKENS);
+    j->new_tokens = bench_or_else(b->shape.new_tokens, COMPLETION_TOKENS);
+    j->num_generations = bench_or_else(b->shape.num_generations, 1);
     j->optimizer = (struct optimizer){.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = 1};
     j->ppo.options = (struct ppo_options){.num_ppo_epochs = EPOCHS,
                                           .num_mini_batches = 1,
@@ -167,7 +167,7 @@ static int open_job(struct bench *b, bool shared, struct err *err)
                                           .rewards = {.kl_coef = 0.05, .gamma = 1, .lam = 0.95, .whiten_advantages = true}};
     if (bench_check_positions(b, prompt + j->new_tokens, err))
         return -1;
-    j->prompts = bench_examples(m, b->shape.rows ? b->shape.rows : PROMPTS, prompt, 0, 0);
+    j->prompts = bench_examples(m, bench_or_else(b->shape.rows, PROMPTS), prompt, 0, 0);
     count_work(b, j, shared);
     return open_nets(j, m, shared, err) || open_training(j, b, shared, err) ? -1 : 0;
 }

@@ -108,15 +108,10 @@ static int open_job(struct bench *b, const struct shape *s, struct err *err)
                         err);
 }
 
-static size_t or_else(size_t asked_for, size_t own)
-{
-    return asked_for ? asked_for : own;
-}
-
 static int open_supervised(struct bench *b, bool full, struct err *err)
 {
-    const struct shape s = {.full = full, .rows = or_else(b->shape.rows, ROWS), .completions = 1,
-                            .completion = or_else(b->shape.length, 256)};
+    const struct shape s = {.full = full, .rows = bench_or_else(b->shape.rows, ROWS), .completions = 1,
+                            .completion = bench_or_else(b->shape.length, 256)};
     if (open_job(b, &s, err))
         return -1;
     struct job *j = b->self;
@@ -138,8 +133,8 @@ int bench_open_sft_lora(struct bench *b, struct err *err)
 
 int bench_open_reward(struct bench *b, struct err *err)
 {
-    const struct shape s = {.head = true, .rows = or_else(b->shape.rows, ROWS), .completions = 2,
-                            .completion = or_else(b->shape.length, 250)};
+    const struct shape s = {.head = true, .rows = bench_or_else(b->shape.rows, ROWS), .completions = 2,
+                            .completion = bench_or_else(b->shape.length, 250)};
     if (open_job(b, &s, err))
         return -1;
     struct job *j = b->self;
@@ -158,8 +153,8 @@ int bench_open_reward(struct bench *b, struct err *err)
 /* Computed are the prompt once and both completions; the reference costs one more forward. */
 int bench_open_dpo(struct bench *b, struct err *err)
 {
-    size_t length = or_else(b->shape.length, 256);
-    const struct shape s = {.rows = or_else(b->shape.rows, ROWS), .prompt = length / 2, .completions = 2,
+    size_t length = bench_or_else(b->shape.length, 256);
+    const struct shape s = {.rows = bench_or_else(b->shape.rows, ROWS), .prompt = length / 2, .completions = 2,
                             .completion = length - length / 2};
     const struct preference_config config = {.beta = 0.1};
     if (open_job(b, &s, err))

@@ -68,6 +68,19 @@ struct unit {
     double cost;
 };
 
+/* Columns of its panel that the product has. */
+static size_t columns_of(const struct unit *u)
+{
+    return smaller(PANEL, u->p->columns - u->panel * PANEL);
+}
+
+/* Rows of whole register tiles, which these rows fill. */
+static size_t whole_tiles(size_t rows)
+{
+    size_t tile = kernel()->tile_rows;
+    return (rows + tile - 1) / tile * tile;
+}
+
 struct block {
     struct packed *packed;
     size_t n_packed, floats;
@@ -85,9 +98,8 @@ static size_t find_packed(struct block *b, const struct term *t, size_t first, s
         if (p->x == x && p->x_row == t->x_row && p->x_col == t->x_col && p->k == depth(t) && p->rows == rows)
             return i;
     }
-    size_t tile = kernel()->tile_rows;
     b->packed[b->n_packed] = (struct packed){.x = x, .x_row = t->x_row, .x_col = t->x_col, .k = depth(t), .rows = rows};
-    b->floats += (rows + tile - 1) / tile * tile * depth(t);
+    b->floats += whole_tiles(rows) * depth(t);
     return b->n_packed++;
 }
 
@@ -95,9 +107,8 @@ static size_t find_packed(struct block *b, const struct term *t, size_t first, s
 static void add_units(struct block *b, const struct product *p, size_t first, size_t stretches)
 {
     size_t rows = smaller(ROWS, p->rows - first), tile = kernel()->tile_rows, panels = panels_of(p->columns);
-    size_t stretch = (rows + stretches - 1) / stretches, total = 0;
+    size_t stretch = whole_tiles((rows + stretches - 1) / stretches), total = 0;
     struct unit u = {.p = p};
-    stretch = (stretch + tile - 1) / tile * tile; /* whole register tiles */
     for (size_t i = 0; i < p->n_terms; i++) {
         total += depth(&p->terms[i]);
         if (wants_packing(&p->terms[i], rows))
@@ -133,10 +144,9 @@ struct piece {
 
 static struct piece piece_of(const struct term *t, const struct unit *u, size_t from, size_t n, float *room)
 {
-    size_t cols = smaller(PANEL, u->p->columns - u->panel * PANEL);
     if (!t->turned)
         return (struct piece){weight_tile_forward(&t->w, u->panel, from, n, room), PANEL};
-    if (t->w.type == DTYPE_F32 && !t->w.panels && cols == PANEL && u->n <= 2 * kernel()->tile_rows) /* not worth a copy */
+    if (t->w.type == DTYPE_F32 && !t->w.panels && columns_of(u) == PANEL && u->n <= 2 * kernel()->tile_rows) /* not worth a copy */
         return (struct piece){(const float *)t->w.data + from * t->w.in + u->panel * PANEL, t->w.in};
     return (struct piece){weight_tile_backward(&t->w, u->panel, from, n, room), PANEL};
 }
@@ -148,16 +158,16 @@ static void multiply(const struct unit *u, size_t which, const float *start, str
     const struct kernel *k = kernel();
     const struct product *p = u->p;
     const struct term *t = &p->terms[which];
-    size_t at = (u->first + first) * p->y_ld + u->panel * PANEL, cols = smaller(PANEL, p->columns - u->panel * PANEL);
+    size_t at = (u->first + first) * p->y_ld + u->panel * PANEL;
     float *y = p->y + at;
     start = start ? start + at : NULL;
     if (u->packed[which]) {
         size_t strip = k->tile_rows * depth(t);
         const float *x = u->packed[which]->strips + (u->strip + first / k->tile_rows) * strip + from * k->tile_rows;
-        k->gemm_strips(y, p->y_ld, start, x, strip, piece.data, piece.ld, depth_here, n, cols);
+        k->gemm_strips(y, p->y_ld, start, x, strip, piece.data, piece.ld, depth_here, n, columns_of(u));
     } else {
         const float *x = t->x + (u->first + first) * t->x_row + from * t->x_col;
-        k->gemm(y, p->y_ld, start, x, t->x_row, t->x_col, piece.data, piece.ld, depth_here, n, cols);
+        k->gemm(y, p->y_ld, start, x, t->x_row, t->x_col, piece.data, piece.ld, depth_here, n, columns_of(u));
     }
 }
 
@@ -170,9 +180,10 @@ static bool run_few(const struct unit *u, size_t n_units, size_t which, const fl
     if (t->turned || !t->w.panels || panel_is_plain(t->w.type) || u->packed[which] || u->n > k->few_rows)
         return false;
     for (size_t i = 0; i < n_units; i++) {
-        size_t at = u[i].first * p->y_ld + u[i].panel * PANEL, cols = smaller(PANEL, p->columns - u[i].panel * PANEL);
+        size_t at = u[i].first * p->y_ld + u[i].panel * PANEL;
         k->gemm_few(p->y + at, p->y_ld, start ? start + at : NULL, t->x + u->first * t->x_row, t->x_row,
-                    t->w.panels + u[i].panel * panel_bytes(t->w.type, depth(t)), t->w.type, depth(t), u->n, cols);
+                    t->w.panels + u[i].panel * panel_bytes(t->w.type, depth(t)), t->w.type, depth(t), u->n,
+                    columns_of(&u[i]));
     }
     return true;
 }
@@ -187,6 +198,7 @@ static void run_units(const struct unit *u, size_t n_units)
         const struct term *t = &p->terms[which];
         if (run_few(u, n_units, which, start))
             continue;
+        /* stored blocks can be wider than a short piece */
         bool short_pieces = u->n <= SHORT_ROWS && (t->turned || t->w.panels || t->w.type == DTYPE_F32);
         size_t step = short_pieces ? SHORT_K : NEAR_K;
         for (size_t from = 0; from < depth(t); from += step, start = p->y) {
@@ -205,7 +217,7 @@ static void run_units(const struct unit *u, size_t n_units)
     for (size_t i = 0; i < n_units && p->scale != 0 && p->scale != 1; i++)
         for (size_t r = 0; r < u->n; r++)
             kernel()->scale(p->y + (u->first + r) * p->y_ld + u[i].panel * PANEL, p->scale,
-                            smaller(PANEL, p->columns - u[i].panel * PANEL));
+                            columns_of(&u[i]));
 }
 
 /* Each thread takes a stretch of units of about the same cost. */
@@ -216,7 +228,7 @@ static void run_block(struct block *b)
     for (size_t i = 0; i < b->n_packed; i++) {
         struct packed *p = &b->packed[i];
         p->strips = strips;
-        strips += (p->rows + k->tile_rows - 1) / k->tile_rows * k->tile_rows * p->k;
+        strips += whole_tiles(p->rows) * p->k;
     }
 #pragma omp parallel
     {
