@@ -32,7 +32,8 @@ def machine():
 
 def lines_of(command):
     """The JSON lines that a command prints; RuntimeError with its last words where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    lock = os.environ.get("LOCK", "").split()  # such as 'flock FILE', where others measure on the same machine
+    done = subprocess.run([*lock, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         words = done.stderr.strip().splitlines()
         raise RuntimeError(words[-1] if words else f"ended with code {done.returncode}")
