@@ -32,6 +32,26 @@ static const struct golden_run {
      "--tokenizer " TRL "/model --center-rewards-coefficient 0.01", 3},
     {"dpo_sigmoid", "dpo", "pairs.jsonl", "model", "", 3},
     {"dpo_ipo", "dpo", "pairs.jsonl", "model", "--loss-type ipo", 3},
+    {"dpo_hinge", "dpo", "pairs.jsonl", "model", "--loss-type hinge", 3},
+    {"dpo_exo_pair", "dpo", "pairs.jsonl", "model", "--loss-type exo_pair --label-smoothing 0.1", 3},
+    {"dpo_nca_pair", "dpo", "pairs.jsonl", "model", "--loss-type nca_pair", 3},
+    {"dpo_robust", "dpo", "pairs.jsonl", "model", "--loss-type robust --label-smoothing 0.1", 3},
+    {"dpo_bco_pair", "dpo", "pairs.jsonl", "model", "--loss-type bco_pair", 3},
+    {"dpo_sppo_hard", "dpo", "pairs.jsonl", "model", "--loss-type sppo_hard", 3},
+    {"dpo_aot", "dpo", "pairs.jsonl", "model", "--loss-type aot", 3},
+    {"dpo_aot_unpaired", "dpo", "pairs.jsonl", "model", "--loss-type aot_unpaired --micro-batch-tokens 64", 3},
+    {"dpo_apo_zero", "dpo", "pairs.jsonl", "model", "--loss-type apo_zero", 3},
+    {"dpo_apo_down", "dpo", "pairs.jsonl", "model", "--loss-type apo_down", 3},
+    {"dpo_discopop", "dpo", "pairs.jsonl", "model", "--loss-type discopop", 3},
+    {"dpo_sigmoid_norm", "dpo", "pairs.jsonl", "model", "--loss-type sigmoid_norm", 3},
+    {"dpo_sft", "dpo", "pairs.jsonl", "model", "--loss-type sft", 3},
+    {"dpo_mpo", "dpo", "pairs.jsonl", "model", "--loss-type sigmoid,bco_pair,sft --loss-weights 0.8,0.2,1", 3},
+    {"kto", "kto", "thumbs.jsonl", "model", "", 3},
+    {"orpo", "orpo", "pairs.jsonl", "model", "", 3},
+    {"cpo_sigmoid", "cpo", "pairs.jsonl", "model", "", 3},
+    {"cpo_simpo", "cpo", "pairs.jsonl", "model", "--loss-type simpo --cpo-alpha 0", 3},
+    {"cpo_hinge", "cpo", "pairs.jsonl", "model", "--loss-type hinge", 3},
+    {"cpo_ipo", "cpo", "pairs.jsonl", "model", "--loss-type ipo", 3},
 };
 
 /* How near a number must be (shared/golden/README.md).  Where gradients are accumulated TRL logs the mean of the
@@ -62,6 +82,7 @@ static double tolerance(const struct golden_run *r, const char *key, double want
 static void write_rows(const json_t *pairs)
 {
     FILE *completions = fopen("completions.jsonl", "w"), *four = fopen("completions-4.jsonl", "w");
+    FILE *thumbs = fopen("thumbs.jsonl", "w"); /* the chosen one of even rows, the rejected one of odd ones */
     FILE *conversations = fopen("conversations.jsonl", "w"), *plain = fopen("pairs.jsonl", "w");
     size_t n = json_array_size(pairs);
     for (size_t i = 0; i < 4 * n; i++) {
@@ -79,6 +100,11 @@ static void write_rows(const json_t *pairs)
             fputc('\n', conversations);
             json_dumpf(row, plain, 0);
             fputc('\n', plain);
+            json_t *thumb = json_pack("{s:O, s:O, s:b}", "prompt", prompt, "completion",
+                                      i % 2 ? json_object_get(row, "rejected") : chosen, "label", i % 2 == 0);
+            json_dumpf(thumb, thumbs, 0);
+            fputc('\n', thumbs);
+            json_decref(thumb);
         }
         json_decref(completion);
         json_decref(conversation);
@@ -87,6 +113,7 @@ static void write_rows(const json_t *pairs)
     fclose(four);
     fclose(conversations);
     fclose(plain);
+    fclose(thumbs);
 }
 
 /* ---- comparing ---- */
