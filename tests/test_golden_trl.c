@@ -10,6 +10,7 @@
 #include "util/mem.h"
 
 #define TRL "shared/golden/trl"
+#define MORE "golden/trl_pairwise.json" /* made by tests/golden/make/trl_pairwise.py from the same model and pairs */
 
 /* What all of TRL's runs were made with; the results' own settings come behind, where the last flag counts. */
 #define COMMON                                                                                     \
@@ -23,6 +24,7 @@ static const struct golden_run {
     const char *name; /* in expected.json */
     const char *command, *data, *model, *flags;
     size_t steps;
+    const char *expected; /* the file with what TRL has; NULL: the shared one */
 } golden_runs[] = {
     {"sft_completion_only", "sft", "completions.jsonl", "model", "", 3},
     {"sft_20_steps", "sft", "completions-4.jsonl", "model", TWENTY, 20},
@@ -52,6 +54,15 @@ static const struct golden_run {
     {"cpo_simpo", "cpo", "pairs.jsonl", "model", "--loss-type simpo --cpo-alpha 0", 3},
     {"cpo_hinge", "cpo", "pairs.jsonl", "model", "--loss-type hinge", 3},
     {"cpo_ipo", "cpo", "pairs.jsonl", "model", "--loss-type ipo", 3},
+    {"dpo_forward_kl", "dpo", "pairs.jsonl", "model", "--f-divergence-type forward_kl", 3, MORE},
+    {"dpo_js_divergence", "dpo", "pairs.jsonl", "model", "--loss-type ipo --f-divergence-type js_divergence", 3, MORE},
+    {"dpo_alpha_divergence", "dpo", "pairs.jsonl", "model", "--loss-type hinge --f-divergence-type alpha_divergence", 3, MORE},
+    {"dpo_ld_alpha", "dpo", "pairs.jsonl", "model", "--loss-type sigmoid,sft --ld-alpha 0.3", 3, MORE},
+    {"dpo_sync_ref_model", "dpo", "pairs.jsonl", "model", "--sync-ref-model --ref-model-sync-steps 1", 3, MORE},
+    {"kto_weights", "kto", "thumbs.jsonl", "model", "--desirable-weight 1.3 --undesirable-weight 0.7", 3, MORE},
+    {"kto_apo_zero_unpaired", "kto", "thumbs.jsonl", "model", "--loss-type apo_zero_unpaired", 3, MORE},
+    {"cpo_alphapo", "cpo", "pairs.jsonl", "model", "--loss-type alphapo --alpha 0.25", 3, MORE},
+    {"cpo_smoothed", "cpo", "pairs.jsonl", "model", "--loss-type simpo --cpo-alpha 0.5 --label-smoothing 0.1", 3, MORE},
 };
 
 /* How near a number must be (shared/golden/README.md).  Where gradients are accumulated TRL logs the mean of the
@@ -118,6 +129,12 @@ static void write_rows(const json_t *pairs)
 
 /* ---- comparing ---- */
 
+/* TRL's mean logits of CPO and ORPO run over prompts and padding, too, of which there is none here. */
+static bool compared(const struct golden_run *r, const char *key)
+{
+    return strncmp(key, "logits/", 7) || (strcmp(r->command, "cpo") && strcmp(r->command, "orpo"));
+}
+
 static size_t expect_steps(const struct golden_run *r, const json_t *want)
 {
     char *path = xasprintf("%s/metrics.jsonl", r->name), *text = text_read(path, NULL), *line = text;
@@ -136,7 +153,9 @@ static size_t expect_steps(const struct golden_run *r, const json_t *want)
             if (!json_is_number(own))
                 fail_msg("%s line %zu has no '%s'", path, i + 1, key);
             char *what = xasprintf("%s %s", r->name, key);
-            expect_near(json_number_value(own), json_number_value(v), tolerance(r, key, json_number_value(v)), what, i);
+            if (compared(r, key))
+                expect_near(json_number_value(own), json_number_value(v), tolerance(r, key, json_number_value(v)), what,
+                            i);
             free(what);
             numbers++;
         }
@@ -196,7 +215,7 @@ static void test_run(void **state)
     const struct golden_run *r = *state;
     if (!sandbox_has_shared())
         skip();
-    json_t *pairs = golden_json(TRL "/pairs.json"), *expected = golden_json(TRL "/expected.json");
+    json_t *pairs = golden_json(TRL "/pairs.json"), *expected = golden_json(r->expected ? r->expected : TRL "/expected.json");
     json_t *want = json_object_get(json_object_get(expected, "results"), r->name);
     json_t *steps = json_object_get(want, "steps");
     assert_int_equal(json_array_size(steps), r->steps);

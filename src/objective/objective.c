@@ -86,8 +86,8 @@ int preference_loss_check(const struct preference_loss *row, const struct prefer
                        "'f_divergence_type' is '%s': loss_type '%s' knows 'reverse_kl' only; use "
                        "'sigmoid' or another loss of the scores' difference",
                        divergence_names[cfg->f_divergence_type], row->name);
-    if (check_finite("f_alpha_divergence_coef", &cfg->f_alpha_divergence_coef, NULL, 1, err) ||
-        check_finite("alpha", &cfg->alpha, NULL, 1, err) ||
+    if (check_number("f_alpha_divergence_coef", cfg->f_alpha_divergence_coef, err) ||
+        check_number("alpha", cfg->alpha, err) ||
         (row->pair == discopop_pair && check_positive("discopop_tau", cfg->discopop_tau, err)))
         return -1;
     return row->pair == simpo_pair ? check_not_negative("simpo_gamma", cfg->simpo_gamma, err) : 0;
