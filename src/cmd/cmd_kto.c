@@ -25,9 +25,9 @@ static const struct option own[] = {
 static const struct option_group groups[] = {{"KTO", own, ARRAY_LEN(own), 0}, TRAIN_GROUPS(FIELD(train))};
 static const struct option_spec spec = {
     .command = "kto",
-    .summary = "Kahneman-Tversky optimisation: learn from answers that are each called good or bad (thumbs up and down), without pairs.",
+    .summary = "Kahneman-Tversky optimisation: learn from answers that are each called good or bad (thumbs up and down); a pair is one of each.",
     .usage = "hone kto --model M --train-data F --output-dir D [--flags]",
-    .example = "hone kto --model runs/sft --train-data thumbs.jsonl --output-dir runs/kto",
+    .example = "hone kto --model runs/sft --train-data examples/helpdesk/comparisons.jsonl --output-dir runs/kto",
     .groups = groups,
     .n_groups = ARRAY_LEN(groups),
 };
