@@ -255,6 +255,10 @@ static void half_of_the_adapter(void)
 #define SFT_ADAPTER "sft --model " TINY " --adapter bad --train-data good.jsonl " COMMON
 #define DPO "dpo --model " TINY " --tokenizer tokenizer --train-data bad.jsonl " COMMON
 #define REWARD "reward --model " TINY " --tokenizer tokenizer --train-data bad.jsonl " COMMON
+#define CPO "cpo --model " TINY " --tokenizer tokenizer --train-data bad.jsonl " COMMON
+#define ORPO "orpo --model " TINY " --tokenizer tokenizer --train-data bad.jsonl " COMMON
+#define KTO "kto --model " TINY " --tokenizer tokenizer --train-data bad.jsonl " COMMON
+#define THUMB "{\"prompt\": \"the lamp\", \"completion\": \"was lit\", \"label\": true}\n"
 #define IDS "{\"input_ids\": [5, 6, 7, 8], \"prompt_length\": 2}\n"
 #define PAIR "{\"prompt\": \"the lamp\", \"chosen\": \"was lit\", \"rejected\": \"rain\"}\n"
 #define JUDGED "{\"prompt\": \"the lamp\", \"a\": \"was lit\", \"b\": \"rain\", \"label\": \"a\"}\n"
@@ -352,6 +356,34 @@ static const struct bad_case {
     {"a missing flag", NULL, IDS, "sft --model " TINY, 2, {"--train-data"}},
     {"a beta of 0", NULL, PAIR, DPO " --beta 0", 2, {"--beta"}},
     {"an unknown loss", NULL, PAIR, DPO " --loss-type sigmoyd", 2, {"sigmoyd", "sigmoid"}},
+    {"an unknown loss among others", NULL, PAIR, DPO " --loss-type sigmoid,apo", 2, {"'apo'", "'apo_zero'"}},
+    {"a loss that is said twice", NULL, PAIR, DPO " --loss-type hinge,hinge", 2, {"'hinge'", "twice"}},
+    {"a loss without a reference", NULL, PAIR, DPO " --loss-type simpo", 2, {"'simpo'", "'hone cpo'"}},
+    {"ORPO as a loss of DPO", NULL, PAIR, DPO " --loss-type orpo", 2, {"'orpo'", "'hone orpo'"}},
+    {"weights that do not fit the losses", NULL, PAIR, DPO " --loss-type sigmoid,sft --loss-weights 1", 2,
+     {"--loss-weights", "1 numbers", "2 of --loss-type"}},
+    {"a weight that is no number", NULL, PAIR, DPO " --loss-weights heavy", 2, {"--loss-weights", "heavy"}},
+    {"a weight that is not finite", NULL, PAIR, DPO " --loss-weights nan", 2, {"loss_weights"}},
+    {"a negative weight of a loss", NULL, PAIR, DPO " --loss-weights=-1", 2, {"loss_weights", "-1"}},
+    {"smoothing of a loss that has none", NULL, PAIR, DPO " --loss-type apo_zero --label-smoothing 0.1", 2,
+     {"'label_smoothing'", "'apo_zero'", "'sigmoid'"}},
+    {"exo_pair without smoothing", NULL, PAIR, DPO " --loss-type exo_pair", 2, {"'label_smoothing'", "'exo_pair'", "0.001"}},
+    {"a divergence for a loss that has one", NULL, PAIR, DPO " --loss-type aot --f-divergence-type forward_kl", 2,
+     {"'forward_kl'", "'aot'"}},
+    {"an unknown divergence", NULL, PAIR, DPO " --f-divergence-type forwards_kl", 2, {"forwards_kl", "forward_kl"}},
+    {"ld_alpha above 1", NULL, PAIR, DPO " --ld-alpha 1.5", 2, {"--ld-alpha", "1.5"}},
+    {"a mixture above 1", NULL, PAIR, DPO " --ref-model-mixup-alpha 1.5", 2, {"--ref-model-mixup-alpha", "1.5"}},
+    {"smoothing of CPO's hinge", NULL, PAIR, CPO " --loss-type hinge --label-smoothing 0.1", 2, {"'label_smoothing'", "'hinge'"}},
+    {"an unknown loss of CPO", NULL, PAIR, CPO " --loss-type simp", 2, {"simp", "simpo"}},
+    {"text for cpo", NULL, "{\"text\": \"a\"}\n", CPO, 1, {"'bad.jsonl'", "hone cpo"}},
+    {"thumbs for orpo", NULL, THUMB, ORPO, 1, {"'bad.jsonl'", "hone orpo", "pairs"}},
+    {"demonstrations for kto", NULL, "{\"prompt\": \"a\", \"completion\": \"b\"}\n", KTO, 1, {"'bad.jsonl'", "hone kto"}},
+    {"a thumb that is none", NULL, THUMB "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": \"up\"}\n", KTO, 1,
+     {"'bad.jsonl' line 2", "label"}},
+    {"ties alone for kto", NULL, "{\"prompt\": \"p\", \"a\": \"b\", \"b\": \"c\", \"label\": \"tie\"}\n", KTO, 1, {"'bad.jsonl'", "ties"}},
+    {"steps of one row for kto", NULL, THUMB, KTO " --per-device-train-batch-size 1", 2,
+     {"--per-device-train-batch-size", "apo_zero_unpaired"}},
+    {"a negative weight of bad answers", NULL, THUMB, KTO " --undesirable-weight -1", 2, {"--undesirable-weight", "-1"}},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 

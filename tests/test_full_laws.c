@@ -8,7 +8,7 @@
 
 #include "rollout/generate.h"
 #include "support/program.h"
-#include "train/dpo.h"
+#include "train/pairwise.h"
 #include "util/mem.h"
 #include "util/rng.h"
 
@@ -456,10 +456,10 @@ static void expect_log_2(struct adapter *adapter, size_t reference_tokens, size_
     struct encode_options o = {.tokenizer = real.model.tokenizer, .chat = real.model.template, .eos = real.model.config.eos,
                                .vocab = real.model.config.vocab};
     struct loop_options reference = {.micro_batch_tokens = reference_tokens}, step = {.micro_batch_tokens = step_tokens};
-    struct preference_config config = {.beta = 0.1};
+    struct pairwise_config config = {.loss = {.beta = 0.1}, .ld_alpha = 1, .reference = true};
     struct optimizer optimizer = {0};
     struct learner pass, learner;
-    struct dpo dpo;
+    struct pairwise dpo;
     struct metrics m = {0};
     size_t rows[2] = {0, 1};
 
@@ -467,13 +467,14 @@ static void expect_log_2(struct adapter *adapter, size_t reference_tokens, size_
     ok(examples_encode(&e, &data, &o, &err), &err);
     omp_set_num_threads(2);
     ok(learner_init_forward(&pass, &net, &err), &err);
-    double *ref = sequence_logprobs(&pass, &reference, &e, 2, NULL, NULL, &err);
+    double *ref = sequence_logprobs(&pass, &reference, &e, NULL, e.n, 2, 1, NULL, NULL, &err);
     assert_non_null(ref);
     omp_set_num_threads(threads);
     ok(learner_init(&learner, &net, KEEP_ALL, false, false, &optimizer, names, 1, &err), &err);
-    ok(dpo_init(&dpo, &learner, "sigmoid", &config, real.model.config.width, &err), &err);
+    ok(preference_mixture_add(&config.losses, preference_loss_find("sigmoid", &err), 1, &err), &err);
+    pairwise_init(&dpo, &learner, &step, &config);
     dpo.train_ref = ref;
-    struct method method = dpo_method(&dpo);
+    struct method method = pairwise_method(&dpo, "dpo");
     ok(method.begin(method.self, &e, rows, 2, true, &err), &err);
     for (size_t at = 0; at < 2;) {
         size_t n = loop_micro(&step, &e, rows, 2, at, 0);
@@ -491,7 +492,7 @@ static void expect_log_2(struct adapter *adapter, size_t reference_tokens, size_
     assert_true(isfinite(norm) && norm > 0);
 
     free(ref);
-    dpo_release(&dpo);
+    pairwise_release(&dpo);
     learner_release(&learner);
     learner_release(&pass);
     optimizer_release(&optimizer);

@@ -22,6 +22,16 @@ static const struct method_case {
     {"reward --full", "reward", "judgements", "--full", "model", "model.safetensors"},
     {"dpo", "dpo", "judgements", "", "adapter", "adapter_model.safetensors"},
     {"dpo --full", "dpo", "judgements", "--full", "model", "model.safetensors"},
+    {"dpo, the whole step", "dpo", "judgements", "--loss-type aot,aot_unpaired,sft --loss-weights 1,0.5,0.1 --ld-alpha 0.5", "adapter",
+     "adapter_model.safetensors"},
+    {"dpo, a reference that follows", "dpo", "judgements", "--sync-ref-model --ref-model-sync-steps 3", "adapter",
+     "adapter_model.safetensors"},
+    {"dpo --full, a reference that follows", "dpo", "judgements", "--full --sync-ref-model --ref-model-sync-steps 3", "model",
+     "model.safetensors"},
+    {"kto", "kto", "thumbs", "", "adapter", "adapter_model.safetensors"},
+    {"kto --full on pairs", "kto", "judgements", "--full", "model", "model.safetensors"},
+    {"orpo", "orpo", "judgements", "", "adapter", "adapter_model.safetensors"},
+    {"cpo", "cpo", "judgements", "--loss-type simpo --beta 2", "adapter", "adapter_model.safetensors"},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -75,6 +85,19 @@ static void write_judgements(const char *path, uint32_t first, uint32_t n)
     fclose(f);
 }
 
+static void write_thumbs(const char *path, uint32_t first, uint32_t n)
+{
+    FILE *f = fopen(path, "w");
+    for (uint32_t i = first; i < first + n; i++) {
+        fprintf(f, "{\"prompt\": \"");
+        write_words(f, i, 100);
+        fprintf(f, "\", \"completion\": \"");
+        write_words(f, i, 200);
+        fprintf(f, "\", \"label\": %s}\n", number(i, 400, 3) ? "true" : "false");
+    }
+    fclose(f);
+}
+
 static int enter(void **state)
 {
     if (sandbox_enter(state))
@@ -84,6 +107,8 @@ static int enter(void **state)
     write_ids("ids-eval.jsonl", 30, 5);
     write_judgements("judgements.jsonl", 0, 40);
     write_judgements("judgements-eval.jsonl", 40, 8);
+    write_thumbs("thumbs.jsonl", 0, 37); /* the last step of an epoch is one row */
+    write_thumbs("thumbs-eval.jsonl", 40, 5);
     return 0;
 }
 

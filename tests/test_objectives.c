@@ -14,10 +14,9 @@
 #include <string.h>
 
 #include "objective/bradley_terry.h"
-#include "objective/dpo.h"
 #include "objective/gae.h"
-#include "objective/ipo.h"
 #include "objective/kl.h"
+#include "objective/kto.h"
 #include "objective/objective.h"
 #include "objective/ppo.h"
 #include "objective/scalar.h"
@@ -130,6 +129,10 @@ static void test_scalar(void **state)
     near("sigmoid", sigmoid(2.385), 1 / (1 + exp(-2.385)), 1e-15);
     near("sigmoid", sigmoid(-2.385), 1 / (1 + exp(2.385)), 1e-15);
     near("log_sigmoid", log_sigmoid(0), -log(2), 1e-15);
+    near("log1mexp", log1mexp(-2.385), log(1 - exp(-2.385)), 1e-15);
+    near("log1mexp", log1mexp(-0.385), log(1 - exp(-0.385)), 1e-15);
+    near("log1mexp", log1mexp(-1e-20), log(1e-20), 1e-15);
+    near("log1mexp", log1mexp(-50) * 1e20, -exp(-50) * 1e20, 1e-15);
     assert_true(softplus(1e6) == 1e6 && softplus(-1e6) == 0);
     assert_true(sigmoid(1e6) == 1 && sigmoid(-1e6) == 0);
     assert_true(log_sigmoid(-1e6) == -1e6 && log_sigmoid(1e6) == 0);
@@ -141,7 +144,7 @@ static void test_scalar(void **state)
 struct pairs_case {
     struct preference_pairs pairs;
     struct preference_config cfg;
-    preference_loss_function *function;
+    const struct preference_loss *row;
     double chosen[MOST], rejected[MOST], ref_chosen[MOST], ref_rejected[MOST];
     size_t chosen_len[MOST], rejected_len[MOST];
     double dchosen[MOST], drejected[MOST];
@@ -186,16 +189,28 @@ static void odd_pairs(struct pairs_case *c)
     memcpy(c->ref_rejected, ref_rejected, sizeof ref_rejected);
     memcpy(c->chosen_len, chosen_len, sizeof chosen_len);
     memcpy(c->rejected_len, rejected_len, sizeof rejected_len);
-    c->cfg = (struct preference_config){.beta = 0.2385};
+    c->cfg = (struct preference_config){.beta = 0.2385, .discopop_tau = 0.385, .simpo_gamma = 0.385};
     point_pairs(c, 4);
+}
+
+/* Those without a reference are given zeros for it. */
+static void forget_reference(struct pairs_case *c)
+{
+    memset(c->ref_chosen, 0, sizeof c->ref_chosen);
+    memset(c->ref_rejected, 0, sizeof c->ref_rejected);
+}
+
+static int call(double *loss, struct pairs_case *c, struct err *err)
+{
+    return preference_loss(loss, c->dchosen, c->drejected, c->row, &c->pairs, &c->cfg, err);
 }
 
 static double pairs_loss(void *context)
 {
-    struct pairs_case *c = context;
+    struct pairs_case c = *(struct pairs_case *)context;
     struct err err;
-    double loss, dchosen[MOST], drejected[MOST];
-    assert_int_equal(c->function(&loss, dchosen, drejected, &c->pairs, &c->cfg, &err), 0);
+    double loss;
+    assert_int_equal(call(&loss, &c, &err), 0);
     return loss;
 }
 
@@ -208,70 +223,221 @@ static const struct preference_loss *row(const char *name)
 }
 
 /* Golden case `key` of the table's row `name`. */
-static void check_golden_pairs(const char *name, const char *key, double label_smoothing)
+static void check_golden_pairs(struct pairs_case *c, const char *name, const char *key)
 {
-    struct pairs_case c;
     struct err err;
-    golden_pairs(&c);
-    c.cfg.label_smoothing = label_smoothing;
     json_t *want = member(member(golden, "dpo"), key);
     double loss;
-    assert_int_equal(
-        row(name)->function(&loss, c.dchosen, c.drejected, &c.pairs, &c.cfg, &err), 0);
+    c->row = row(name);
+    if (json_object_get(want, "label_smoothing"))
+        c->cfg.label_smoothing = number(want, "label_smoothing");
+    assert_int_equal(call(&loss, c, &err), 0);
     near(key, loss, number(want, "loss"), GOLDEN_TOLERANCE);
-    near_array(key, c.dchosen, want, "grad_chosen");
-    near_array(key, c.drejected, want, "grad_rejected");
+    near_array(key, c->dchosen, want, "grad_chosen");
+    near_array(key, c->drejected, want, "grad_rejected");
 }
 
 static void test_golden_preference_losses(void **state)
 {
     (void)state;
-    json_t *cdpo = member(member(golden, "dpo"), "cdpo");
-    check_golden_pairs("sigmoid", "sigmoid", 0);
-    check_golden_pairs("sigmoid", "cdpo", number(cdpo, "label_smoothing"));
-    check_golden_pairs("ipo", "ipo", 0);
+    static const char *const names[][2] = {
+        {"sigmoid", "sigmoid"}, {"sigmoid", "cdpo"}, {"robust", "robust"}, {"ipo", "ipo"}, {"hinge", "hinge"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct pairs_case c;
+        golden_pairs(&c);
+        check_golden_pairs(&c, names[i][0], names[i][1]);
+    }
 }
 
-/* Every row of the table, plain and, where the row takes it, with label smoothing.  No kinks. */
+static void test_golden_losses_without_reference(void **state)
+{
+    (void)state;
+    struct pairs_case c;
+    golden_pairs(&c);
+    forget_reference(&c);
+    c.cfg.beta = 1;
+    check_golden_pairs(&c, "orpo", "orpo_odds_ratio_term");
+    c.cfg.beta = number(member(member(golden, "dpo"), "simpo"), "simpo_beta");
+    c.cfg.simpo_gamma = number(member(member(golden, "dpo"), "simpo"), "gamma");
+    check_golden_pairs(&c, "simpo", "simpo");
+}
+
+static void check_pair_gradients(struct pairs_case *c, const char *what)
+{
+    struct err err;
+    double loss;
+    char name[60];
+    snprintf(name, sizeof name, "%s (%s)", c->row->name, what);
+    if (call(&loss, c, &err))
+        fail_msg("%s: %s", name, err.text);
+    check_gradient(name, c->chosen, c->dchosen, c->pairs.n, pairs_loss, c);
+    check_gradient(name, c->rejected, c->drejected, c->pairs.n, pairs_loss, c);
+}
+
+/* Every row of the table that has pairs, with all settings that it takes; others it refuses.  The values are away from the
+ * kink of the hinge. */
 static void test_gradient_preference_losses(void **state)
 {
     (void)state;
+    struct err err;
+    double loss;
     for (size_t r = 0; r < preference_losses_n; r++) {
-        for (int smoothed = 0; smoothed < 2; smoothed++) {
-            struct pairs_case c;
-            struct err err;
-            double loss;
-            odd_pairs(&c);
-            c.function = preference_losses[r].function;
-            c.cfg.label_smoothing = smoothed ? 0.1385 : 0;
-            int rc = c.function(&loss, c.dchosen, c.drejected, &c.pairs, &c.cfg, &err);
-            if (smoothed && rc) {
-                assert_says(&err, "label_smoothing");
-                continue;
+        struct pairs_case c;
+        odd_pairs(&c);
+        c.row = &preference_losses[r];
+        if (!c.row->pair && !c.row->step)
+            continue;
+        if (c.row->free)
+            forget_reference(&c);
+        c.cfg.label_smoothing = 0.1385;
+        if (c.row->smooths) {
+            check_pair_gradients(&c, "smoothed");
+        } else {
+            assert_int_equal(call(&loss, &c, &err), -1);
+            assert_says(&err, "label_smoothing");
+        }
+        if (!c.row->must_smooth) {
+            c.cfg.label_smoothing = 0;
+            check_pair_gradients(&c, "plain");
+        }
+        for (int f = DIVERGENCE_FORWARD_KL; f <= DIVERGENCE_ALPHA; f++) {
+            c.cfg.f_divergence_type = (enum divergence)f;
+            c.cfg.f_alpha_divergence_coef = 0.385;
+            if (c.row->diverges) {
+                check_pair_gradients(&c, divergence_names[f]);
+            } else {
+                assert_int_equal(call(&loss, &c, &err), -1);
+                assert_says(&err, "f_divergence_type");
             }
-            assert_int_equal(rc, 0);
-            const char *name = preference_losses[r].name;
-            check_gradient(name, c.chosen, c.dchosen, c.pairs.n, pairs_loss, &c);
-            check_gradient(name, c.rejected, c.drejected, c.pairs.n, pairs_loss, &c);
         }
     }
+}
+
+/* AlphaPO's reward, on log-probs per token as `hone cpo` hands them over; and its limit. */
+static void test_gradient_alphapo(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"sigmoid", "hinge", "ipo", "simpo"};
+    for (size_t i = 0; i < 4; i++) {
+        struct pairs_case c;
+        odd_pairs(&c);
+        forget_reference(&c);
+        c.row = row(names[i]);
+        for (size_t j = 0; j < c.pairs.n; j++) {
+            c.chosen[j] /= (double)c.chosen_len[j];
+            c.rejected[j] /= (double)c.rejected_len[j];
+            c.chosen_len[j] = c.rejected_len[j] = 1;
+        }
+        double plain = pairs_loss(&c);
+        c.cfg.alpha = 0.25;
+        check_pair_gradients(&c, "alpha 0.25");
+        assert_true(fabs(pairs_loss(&c) - plain) > 1e-3);
+        c.cfg.alpha = -0.385;
+        check_pair_gradients(&c, "alpha -0.385");
+        c.cfg.alpha = 1e-7;
+        near("alpha to 0", pairs_loss(&c), plain, 1e-6);
+    }
+    struct pairs_case c;
+    odd_pairs(&c);
+    forget_reference(&c);
+    c.row = row("simpo");
+    c.pairs.n = 1;
+    c.chosen[0] = -0.5, c.rejected[0] = -1.25, c.chosen_len[0] = c.rejected_len[0] = 1;
+    c.cfg.alpha = 0.25;
+    double lead = (1 - exp(0.125)) / 0.25 - (1 - exp(0.3125)) / 0.25;
+    near("alphapo", pairs_loss(&c), log1p(exp(-(0.2385 * lead - 0.385))), 1e-14);
+}
+
+/* The other losses as their papers write them, spelt out for one pair; sums of these are what TRL's runs hold. */
+static void test_formulas(void **state)
+{
+    (void)state;
+    struct pairs_case c;
+    odd_pairs(&c);
+    c.pairs.n = 1;
+    double b = c.cfg.beta, u = -12.385 + 13.1, v = -14.02 + 13.9, e = 0.1385, z = b * (u - v);
+#define SIGMOID(x) (1 / (1 + exp(-(x))))
+    double q = SIGMOID(z), m = SIGMOID(z / 0.385);
+    const struct {
+        const char *name;
+        double smoothing, want;
+    } list[] = {
+        {"sigmoid_norm", 0, -log(SIGMOID(b * (u / 7 - v / 5)))},
+        {"exo_pair", e, q * (log(q) - log(1 - e)) + (1 - q) * (log(1 - q) - log(e))},
+        {"nca_pair", 0, -log(SIGMOID(b * u)) - 0.5 * log(SIGMOID(-b * u)) - 0.5 * log(SIGMOID(-b * v))},
+        {"bco_pair", 0, -log(SIGMOID(b * u)) - log(SIGMOID(-b * v))},
+        {"sppo_hard", 0, (u - 0.5 / b) * (u - 0.5 / b) + (v + 0.5 / b) * (v + 0.5 / b)},
+        {"apo_zero", 0, 1 - SIGMOID(b * u) + SIGMOID(b * v)},
+        {"apo_down", 0, SIGMOID(b * u) + 1 - SIGMOID(z)},
+        {"discopop", 0, -(1 - m) * log(q) + m * exp(-z)},
+        {"aot", 0, -log(q)},
+        {"aot_unpaired", 0, -log(q)},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        c.row = row(list[i].name);
+        c.cfg.label_smoothing = list[i].smoothing;
+        near(list[i].name, pairs_loss(&c), list[i].want, 1e-13);
+    }
+    const double f[] = {[DIVERGENCE_FORWARD_KL] = (1 - exp(-u)) - (1 - exp(-v)),
+                        [DIVERGENCE_JS] = log(SIGMOID(u)) - log(SIGMOID(v)),
+                        [DIVERGENCE_ALPHA] = (exp(-0.615 * u) - exp(-0.615 * v)) / -0.615};
+    c.row = row("sigmoid");
+    c.cfg.label_smoothing = 0;
+    c.cfg.f_alpha_divergence_coef = 0.385;
+    for (int d = DIVERGENCE_FORWARD_KL; d <= DIVERGENCE_ALPHA; d++) {
+        c.cfg.f_divergence_type = (enum divergence)d;
+        near(divergence_names[d], pairs_loss(&c), -log(SIGMOID(b * f[d])), 1e-13);
+    }
+    c.cfg.f_alpha_divergence_coef = 1; /* the limit */
+    near("alpha_divergence, 1", pairs_loss(&c), -log(q), 1e-15);
+#undef SIGMOID
+}
+
+/* Quantiles, not pairs: which chosen stands beside which rejected does not matter to aot_unpaired, and the smallest margin
+ * is held against the reference's smallest. */
+static void test_aot_goes_by_rank(void **state)
+{
+    (void)state;
+    struct pairs_case c;
+    struct err err;
+    double loss;
+    odd_pairs(&c);
+    forget_reference(&c);
+    c.pairs.n = 2;
+    c.chosen[0] = -1, c.chosen[1] = -4, c.rejected[0] = -2, c.rejected[1] = -7;
+    c.row = row("aot_unpaired");
+    double b = c.cfg.beta, want = 0.5 * (log1p(exp(-b * 1)) + log1p(exp(-b * 3)));
+    near("aot_unpaired", pairs_loss(&c), want, 1e-15);
+    c.rejected[0] = -7, c.rejected[1] = -2;
+    assert_int_equal(call(&loss, &c, &err), 0);
+    near("aot_unpaired, the other way round", loss, want, 1e-15);
+    near("its gradient", c.drejected[0], b / (1 + exp(3 * b)) / 2, 1e-15);
+
+    c.row = row("aot"); /* margins 6, -2; the reference's 0, 1: -2 against 0, 6 against 1 */
+    c.ref_chosen[1] = 1;
+    near("aot", pairs_loss(&c), 0.5 * (log1p(exp(b * 2)) + log1p(exp(-b * 5))), 1e-15);
 }
 
 static void test_preference_losses_at_reference(void **state)
 {
     (void)state;
-    struct pairs_case c;
-    odd_pairs(&c);
-    memcpy(c.chosen, c.ref_chosen, sizeof c.chosen);
-    memcpy(c.rejected, c.ref_rejected, sizeof c.rejected);
-    c.function = dpo_loss;
-    near("sigmoid", pairs_loss(&c), log(2), 1e-15);
-    c.cfg.label_smoothing = 0.2;
-    near("cdpo", pairs_loss(&c), log(2), 1e-15);
-    c.cfg.label_smoothing = 0;
-    c.cfg.beta = 0.1;
-    c.function = ipo_loss;
-    near("ipo", pairs_loss(&c), 25, 1e-15);
+    static const struct {
+        const char *name;
+        double smoothing, want;
+    } list[] = {{"sigmoid", 0, M_LN2},         {"sigmoid", 0.2, M_LN2}, {"sigmoid_norm", 0, M_LN2}, {"robust", 0.2, M_LN2},
+                {"hinge", 0, 1},               {"ipo", 0, 25},          {"nca_pair", 0, 2 * M_LN2}, {"bco_pair", 0, 2 * M_LN2},
+                {"sppo_hard", 0, 50},          {"apo_zero", 0, 1},      {"apo_down", 0, 1},         {"aot", 0, M_LN2},
+                {"aot_unpaired", 0, M_LN2},    {"discopop", 0, 0.5 * M_LN2 + 0.5}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        struct pairs_case c;
+        odd_pairs(&c);
+        memcpy(c.chosen, c.ref_chosen, sizeof c.chosen);
+        memcpy(c.rejected, c.ref_rejected, sizeof c.rejected);
+        c.cfg.beta = 0.1;
+        c.cfg.label_smoothing = list[i].smoothing;
+        c.row = row(list[i].name);
+        near(list[i].name, pairs_loss(&c), list[i].want, 1e-15);
+    }
 }
 
 static void test_preference_losses_far_away(void **state)
@@ -283,19 +449,40 @@ static void test_preference_losses_far_away(void **state)
     odd_pairs(&c);
     c.pairs.n = 1;
     c.cfg.beta = 1;
+    c.row = row("sigmoid");
     c.chosen[0] = -1e5, c.rejected[0] = c.ref_chosen[0] = c.ref_rejected[0] = 0;
-    assert_int_equal(dpo_loss(&loss, c.dchosen, c.drejected, &c.pairs, &c.cfg, &err), 0);
+    assert_int_equal(call(&loss, &c, &err), 0);
+    assert_true(loss == 1e5 && c.dchosen[0] == -1 && c.drejected[0] == 1);
+    c.row = row("discopop"); /* e^1e5 is infinite, but it counts nothing */
+    assert_int_equal(call(&loss, &c, &err), 0);
     assert_true(loss == 1e5 && c.dchosen[0] == -1 && c.drejected[0] == 1);
 
     c.chosen[0] = -1e300; /* finite, but its square is not */
     loss = UNTOUCHED;
     fill(c.dchosen, MOST);
     fill(c.drejected, MOST);
-    assert_int_equal(ipo_loss(&loss, c.dchosen, c.drejected, &c.pairs, &c.cfg, &err), -1);
+    c.row = row("ipo");
+    assert_int_equal(call(&loss, &c, &err), -1);
     assert_says(&err, "pair 0");
     assert_untouched(&loss, 1);
     assert_untouched(c.dchosen, MOST);
     assert_untouched(c.drejected, MOST);
+
+    c.row = row("sigmoid");
+    c.chosen[0] = -1e5; /* e^1e5 */
+    c.cfg.f_divergence_type = DIVERGENCE_FORWARD_KL;
+    assert_int_equal(call(&loss, &c, &err), -1);
+    assert_says(&err, "pair 0");
+    assert_untouched(&loss, 1);
+
+    c.cfg.f_divergence_type = DIVERGENCE_REVERSE_KL; /* probability 1 has no odds */
+    c.row = row("orpo");
+    c.chosen[0] = 0, c.rejected[0] = -1;
+    assert_int_equal(call(&loss, &c, &err), -1);
+    assert_says(&err, "pair 0");
+    c.chosen[0] = -1e-12; /* nearly */
+    assert_int_equal(call(&loss, &c, &err), 0);
+    near("orpo near 1", loss, 0, 1e-11);
 }
 
 static void test_preference_stats(void **state)
@@ -314,6 +501,79 @@ static void test_preference_stats(void **state)
     near("rewards/accuracies", s.rewards_accuracies, 0.5, 0);
     near("logps/chosen", s.logps_chosen, (-12.385 - 40.71 - 3.19 - 155.9) / 4, 1e-12);
     near("logps/rejected", s.logps_rejected, (-14.02 - 38.33 - 6.27 - 158.01) / 4, 1e-12);
+    near("logps/both_fell", s.logps_both_fell, 0, 0);
+    c.chosen[0] = -13.2, c.rejected[3] = -170; /* the first and the last pair fall on both sides */
+    assert_int_equal(preference_stats(&s, &c.pairs, &c.cfg, &err), 0);
+    near("logps/both_fell", s.logps_both_fell, 0.5, 0);
+}
+
+/* ---- several losses at once ---- */
+
+static void test_mixture(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"sigmoid", "bco_pair", "aot_unpaired", "sft"};
+    static const double weights[] = {0.8, 0.2, 1.5, 0.385};
+    struct preference_mixture m = {0};
+    struct pairs_case c;
+    struct err err;
+    odd_pairs(&c);
+    c.cfg.label_smoothing = 0.1; /* of use to two of them */
+    double want = 0, dchosen[MOST] = {0}, drejected[MOST] = {0}, loss;
+    for (size_t i = 0; i < 4; i++) {
+        assert_false(preference_mixture_by_step(&m) != (i == 3));
+        assert_int_equal(preference_mixture_add(&m, row(names[i]), weights[i], &err), 0);
+        if (i == 3)
+            break;
+        struct pairs_case own = c;
+        own.row = row(names[i]);
+        own.cfg.label_smoothing = own.row->smooths ? 0.1 : 0;
+        assert_int_equal(call(&loss, &own, &err), 0);
+        want += weights[i] * loss;
+        for (size_t j = 0; j < c.pairs.n; j++) {
+            dchosen[j] += weights[i] * own.dchosen[j];
+            drejected[j] += weights[i] * own.drejected[j];
+        }
+    }
+    assert_int_equal(preference_mixture_loss(&loss, c.dchosen, c.drejected, &m, &c.pairs, &c.cfg, &err), 0);
+    near("a mixture", loss, want, 1e-15);
+    for (size_t j = 0; j < c.pairs.n; j++) {
+        near("its gradient", c.dchosen[j], dchosen[j], 1e-15);
+        near("its gradient", c.drejected[j], drejected[j], 1e-15);
+    }
+    assert_true(preference_mixture_nll_weight(&m) == 0.385);
+}
+
+static void test_mixture_refuses(void **state)
+{
+    (void)state;
+    struct preference_mixture m = {0};
+    struct pairs_case c;
+    struct err err;
+    double loss = UNTOUCHED;
+    odd_pairs(&c);
+    assert_int_equal(preference_mixture_add(&m, row("hinge"), -1, &err), -1);
+    assert_says(&err, "loss_weights");
+    assert_int_equal(preference_mixture_add(&m, row("hinge"), NAN, &err), -1);
+    assert_int_equal(preference_mixture_add(&m, row("hinge"), 1, &err), 0);
+    assert_int_equal(preference_mixture_add(&m, row("hinge"), 1, &err), -1);
+    assert_says(&err, "twice");
+    c.cfg.label_smoothing = 0.1;
+    assert_int_equal(preference_mixture_check(&m, &c.cfg, &err), -1);
+    assert_says(&err, "label_smoothing");
+    assert_int_equal(preference_mixture_add(&m, row("robust"), 1, &err), 0);
+    assert_int_equal(preference_mixture_check(&m, &c.cfg, &err), 0);
+    assert_int_equal(preference_mixture_add(&m, row("apo_zero"), 1, &err), 0);
+    c.cfg.f_divergence_type = DIVERGENCE_JS;
+    assert_int_equal(preference_mixture_check(&m, &c.cfg, &err), -1);
+    assert_says(&err, "f_divergence_type");
+    c.cfg.f_divergence_type = DIVERGENCE_REVERSE_KL;
+    c.chosen[1] = NAN;
+    fill(c.dchosen, MOST);
+    assert_int_equal(preference_mixture_loss(&loss, c.dchosen, c.drejected, &m, &c.pairs, &c.cfg, &err), -1);
+    assert_says(&err, "'chosen[1]'");
+    assert_untouched(&loss, 1);
+    assert_untouched(c.dchosen, MOST);
 }
 
 /* What every row refuses, and leaves its outputs alone. */
@@ -322,18 +582,24 @@ static void assert_pairs_refused(struct pairs_case *c, const char *part)
     struct err err;
     for (size_t r = 0; r < preference_losses_n; r++) {
         double loss = UNTOUCHED;
+        c->row = &preference_losses[r];
+        if (!c->row->pair && !c->row->step)
+            continue;
         fill(c->dchosen, MOST);
         fill(c->drejected, MOST);
-        assert_int_equal(preference_losses[r].function(&loss, c->dchosen, c->drejected, &c->pairs,
-                                                       &c->cfg, &err),
-                         -1);
+        double kept = c->cfg.label_smoothing;
+        if (c->row->must_smooth && kept == 0)
+            c->cfg.label_smoothing = 0.1;
+        assert_int_equal(call(&loss, c, &err), -1);
+        c->cfg.label_smoothing = kept;
         assert_says(&err, part);
         assert_untouched(&loss, 1);
         assert_untouched(c->dchosen, MOST);
         assert_untouched(c->drejected, MOST);
     }
     struct preference_stats s = {.rewards_margins = UNTOUCHED};
-    assert_int_equal(preference_stats(&s, &c->pairs, &c->cfg, &err), -1);
+    if (strcmp(part, "'label_smoothing'"))
+        assert_int_equal(preference_stats(&s, &c->pairs, &c->cfg, &err), -1);
     assert_true(s.rewards_margins == UNTOUCHED);
 }
 
@@ -370,10 +636,150 @@ static void test_preference_losses_refuse(void **state)
     odd_pairs(&c);
     c.cfg.label_smoothing = 0.5;
     assert_pairs_refused(&c, "'label_smoothing'");
+    odd_pairs(&c);
+    c.cfg.alpha = NAN;
+    assert_int_equal(preference_loss_check(row("simpo"), &c.cfg, &err), -1);
+    assert_says(&err, "'alpha'");
+    odd_pairs(&c);
+    assert_int_equal(preference_loss_check(row("exo_pair"), &c.cfg, &err), -1);
+    assert_says(&err, "0.001");
+    c.cfg.discopop_tau = 0;
+    assert_int_equal(preference_loss_check(row("discopop"), &c.cfg, &err), -1);
+    assert_says(&err, "'discopop_tau'");
+    c.cfg.simpo_gamma = -1;
+    assert_int_equal(preference_loss_check(row("simpo"), &c.cfg, &err), -1);
+    assert_says(&err, "'simpo_gamma'");
+    assert_int_equal(preference_loss_check(row("sigmoid"), &c.cfg, &err), 0); /* has no use for either */
 
     assert_null(preference_loss_find("sigmund", &err));
     assert_says(&err, "'sigmund'");
-    assert_says(&err, "'sigmoid', 'ipo'");
+    assert_says(&err, "'sigmoid', 'sigmoid_norm'");
+    assert_null(strstr(err.text, "simpo"));
+}
+
+/* ---- KTO ---- */
+
+struct kto_case {
+    struct kto_completions completions;
+    struct kto_config cfg;
+    double logp[MOST], ref[MOST], dlogp[MOST], kl;
+    bool desirable[MOST];
+};
+
+static void golden_kto(struct kto_case *c)
+{
+    json_t *kto = member(golden, "kto");
+    double desirable[MOST];
+    size_t n = numbers(c->logp, kto, "policy");
+    numbers(c->ref, kto, "ref");
+    numbers(desirable, kto, "desirable");
+    for (size_t i = 0; i < n; i++)
+        c->desirable[i] = desirable[i] > 0;
+    c->kl = number(kto, "kl");
+    c->cfg = (struct kto_config){number(kto, "beta"), 1, 1};
+    c->completions = (struct kto_completions){n, c->logp, c->ref, c->desirable};
+}
+
+static double kto_case_loss(void *context)
+{
+    struct kto_case *c = context;
+    struct err err;
+    double loss, dlogp[MOST];
+    assert_int_equal(kto_loss(&loss, dlogp, &c->completions, c->kl, &c->cfg, &err), 0);
+    return loss;
+}
+
+static void test_golden_kto(void **state)
+{
+    (void)state;
+    struct kto_case c;
+    struct err err;
+    double loss;
+    json_t *want = member(golden, "kto");
+    golden_kto(&c);
+    assert_int_equal(kto_loss(&loss, c.dlogp, &c.completions, c.kl, &c.cfg, &err), 0);
+    near("kto", loss, number(want, "loss"), GOLDEN_TOLERANCE);
+    near_array("kto", c.dlogp, want, "grad");
+}
+
+static void test_gradient_kto(void **state)
+{
+    (void)state;
+    struct kto_case c;
+    struct err err;
+    double loss;
+    golden_kto(&c);
+    c.cfg = (struct kto_config){0.2385, 1.385, 0.615};
+    assert_int_equal(kto_loss(&loss, c.dlogp, &c.completions, c.kl, &c.cfg, &err), 0);
+    check_gradient("kto", c.logp, c.dlogp, c.completions.n, kto_case_loss, &c);
+    double sum = 0; /* each by itself is the same: micro-batches do not matter */
+    for (size_t i = 0; i < c.completions.n; i++) {
+        struct kto_completions one = {1, &c.logp[i], &c.ref[i], &c.desirable[i]};
+        double own, d;
+        assert_int_equal(kto_loss(&own, &d, &one, c.kl, &c.cfg, &err), 0);
+        sum += own;
+        near("one completion's gradient", d / (double)c.completions.n, c.dlogp[i], 1e-15);
+    }
+    near("one by one", sum / (double)c.completions.n, loss, 1e-15);
+}
+
+static void test_kto_kl(void **state)
+{
+    (void)state;
+    static const double logp[] = {-10, -21.5, -7}, ref[] = {-11, -22.5, -7.5};
+    struct err err;
+    double kl = UNTOUCHED;
+    assert_int_equal(kto_kl(&kl, logp, ref, 3, &err), 0);
+    near("kl", kl, 2.5 / 3, 1e-15);
+    assert_int_equal(kto_kl(&kl, ref, logp, 3, &err), 0);
+    assert_true(kl == 0);
+    assert_int_equal(kto_kl(&kl, NULL, NULL, 0, &err), 0);
+    assert_true(kl == 0);
+    for (size_t k = 0; k < 3; k++) {
+        double x[] = {-1, not_finite[k]};
+        kl = UNTOUCHED;
+        assert_int_equal(kto_kl(&kl, x, ref, 2, &err), -1);
+        assert_says(&err, "kl_logp[1]");
+        assert_untouched(&kl, 1);
+    }
+}
+
+static void assert_kto_refused(struct kto_case *c, const char *part)
+{
+    struct err err;
+    double loss = UNTOUCHED;
+    fill(c->dlogp, MOST);
+    assert_int_equal(kto_loss(&loss, c->dlogp, &c->completions, c->kl, &c->cfg, &err), -1);
+    assert_says(&err, part);
+    assert_untouched(&loss, 1);
+    assert_untouched(c->dlogp, MOST);
+}
+
+static void test_kto_refuses(void **state)
+{
+    (void)state;
+    struct kto_case c;
+    golden_kto(&c);
+    for (size_t k = 0; k < 3; k++) {
+        golden_kto(&c);
+        c.logp[4] = not_finite[k];
+        assert_kto_refused(&c, "'logp[4]'");
+        golden_kto(&c);
+        c.ref[0] = not_finite[k];
+        assert_kto_refused(&c, "'ref_logp[0]'");
+    }
+    golden_kto(&c);
+    c.completions.n = 0;
+    assert_kto_refused(&c, "no completions");
+    golden_kto(&c);
+    c.cfg.beta = 0;
+    assert_kto_refused(&c, "'beta'");
+    golden_kto(&c);
+    c.cfg.undesirable_weight = -1;
+    assert_kto_refused(&c, "'undesirable_weight'");
+    golden_kto(&c);
+    c.kl = -0.1;
+    assert_kto_refused(&c, "'kl'");
 }
 
 /* ---- Bradley-Terry ---- */
@@ -1192,6 +1598,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scalar),
         cmocka_unit_test(test_golden_preference_losses),
+        cmocka_unit_test(test_golden_losses_without_reference),
+        cmocka_unit_test(test_gradient_alphapo),
+        cmocka_unit_test(test_formulas),
+        cmocka_unit_test(test_aot_goes_by_rank),
+        cmocka_unit_test(test_mixture),
+        cmocka_unit_test(test_mixture_refuses),
+        cmocka_unit_test(test_golden_kto),
+        cmocka_unit_test(test_gradient_kto),
+        cmocka_unit_test(test_kto_kl),
+        cmocka_unit_test(test_kto_refuses),
         cmocka_unit_test(test_gradient_preference_losses),
         cmocka_unit_test(test_preference_losses_at_reference),
         cmocka_unit_test(test_preference_losses_far_away),

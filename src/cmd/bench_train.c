@@ -3,7 +3,7 @@
 
 #include "cmd/bench.h"
 #include "cmd/options.h"
-#include "train/dpo.h"
+#include "train/pairwise.h"
 #include "train/reward.h"
 #include "train/sft.h"
 #include "util/mem.h"
@@ -28,7 +28,7 @@ struct job {
     struct sft sft;
     struct reward reward;
     struct comparison *comparisons;
-    struct dpo dpo;
+    struct pairwise dpo;
 };
 
 static int train(struct job *j, struct err *err)
@@ -53,7 +53,7 @@ static int step(struct bench *b, double *seconds, struct err *err)
     struct job *j = b->self;
     double started = bench_clock(), *reference = NULL;
     if (j->reference.workspace) {
-        reference = sequence_logprobs(&j->reference, &j->loop, &j->examples, 2, NULL, NULL, err);
+        reference = sequence_logprobs(&j->reference, &j->loop, &j->examples, NULL, j->examples.n, 2, 1, NULL, NULL, err);
         if (!reference)
             return -1;
         j->dpo.train_ref = reference;
@@ -67,7 +67,7 @@ static int step(struct bench *b, double *seconds, struct err *err)
 static void close_job(struct bench *b)
 {
     struct job *j = b->self;
-    dpo_release(&j->dpo);
+    pairwise_release(&j->dpo);
     reward_release(&j->reward);
     examples_release(&j->examples);
     learner_release(&j->learner);
@@ -156,15 +156,16 @@ int bench_open_dpo(struct bench *b, struct err *err)
     size_t length = bench_or_else(b->shape.length, 256);
     const struct shape s = {.rows = bench_or_else(b->shape.rows, ROWS), .prompt = length / 2, .completions = 2,
                             .completion = length - length / 2};
-    const struct preference_config config = {.beta = 0.1};
-    if (open_job(b, &s, err))
+    struct pairwise_config config = {.loss = {.beta = 0.1}, .ld_alpha = 1, .reference = true};
+    const struct preference_loss *sigmoid = preference_loss_find("sigmoid", err);
+    if (!sigmoid || preference_mixture_add(&config.losses, sigmoid, 1, err) || open_job(b, &s, err))
         return -1;
     struct job *j = b->self;
     struct net reference = {.model = j->net.model};
-    if (dpo_init(&j->dpo, &j->learner, "sigmoid", &config, j->net.model->config.width, err) ||
-        learner_init_forward(&j->reference, &reference, err))
+    pairwise_init(&j->dpo, &j->learner, &j->loop, &config);
+    if (learner_init_forward(&j->reference, &reference, err))
         return -1;
-    j->method = dpo_method(&j->dpo);
+    j->method = pairwise_method(&j->dpo, "dpo");
     double targets = (double)(s.rows * 2 * s.completion), computed = (double)(s.rows * s.prompt) + targets;
     b->flop = 6 * b->block_weights * computed + 6 * b->output_weights * targets;
     b->attention = 4 * (double)s.rows * bench_attention_flop(b, s.prompt, 2, s.completion);

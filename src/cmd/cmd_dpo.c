@@ -1,23 +1,43 @@
 #include <stdlib.h>
 
-#include "cmd/training.h"
-#include "train/comparisons.h"
-#include "train/dpo.h"
+#include "cmd/pairwise.h"
 
 struct dpo_args {
     struct train_args train;
-    double beta, label_smoothing;
-    const char *loss_type;
+    double beta, label_smoothing, discopop_tau, f_alpha_divergence_coef, ld_alpha, ref_model_mixup_alpha;
+    struct strings loss_type, loss_weights;
+    int f_divergence_type;
+    bool sync_ref_model;
+    int64_t ref_model_sync_steps;
 };
 
+#define FIELD(name) offsetof(struct dpo_args, name)
+
 static const struct option own[] = {
-    {"beta", OPTION_FLOAT, offsetof(struct dpo_args, beta), "0.1", "how strongly the policy is held to the reference", .min = 0,
-     .max = 100, .above_min = true},
-    {"loss_type", OPTION_STRING, offsetof(struct dpo_args, loss_type), "sigmoid", "sigmoid or ipo", .value = "NAME"},
-    {"label_smoothing", OPTION_FLOAT, offsetof(struct dpo_args, label_smoothing), "0",
-     "share of labels thought to be wrong (sigmoid)", .min = 0, .max = 0.499},
+    {"beta", OPTION_FLOAT, FIELD(beta), "0.1", "how strongly the policy is held to the reference", .min = 0, .max = 100,
+     .above_min = true},
+    {"loss_type", OPTION_LIST, FIELD(loss_type), "sigmoid",
+     "the loss, or several that are added up: sigmoid, sigmoid_norm, robust, hinge, ipo, exo_pair, nca_pair, bco_pair, sppo_hard, "
+     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft (docs/methods/dpo.md says when to take which)",
+     .value = "NAME", .commas = true},
+    {"loss_weights", OPTION_LIST, FIELD(loss_weights), NULL, "a weight for each loss_type, in the same order; otherwise 1 each",
+     .value = "X", .commas = true},
+    {"label_smoothing", OPTION_FLOAT, FIELD(label_smoothing), "0",
+     "share of labels thought to be wrong (sigmoid, sigmoid_norm, robust, aot, aot_unpaired; exo_pair needs some: 0.001)", .min = 0,
+     .max = 0.499},
+    {"discopop_tau", OPTION_FLOAT, FIELD(discopop_tau), "0.05", "temperature of discopop", .min = 0, .max = 100, .above_min = true},
+    {"f_divergence_type", OPTION_CHOICE, FIELD(f_divergence_type), "reverse_kl", "how a step away from the reference is measured",
+     .choices = divergence_names},
+    {"f_alpha_divergence_coef", OPTION_FLOAT, FIELD(f_alpha_divergence_coef), "0.5", "coefficient of alpha_divergence; 1 is reverse_kl",
+     .min = -10, .max = 10},
+    {"ld_alpha", OPTION_FLOAT, FIELD(ld_alpha), "1",
+     "what tokens count beyond the length of the pair's shorter answer: 1 like all others, 0 nothing", .min = 0, .max = 1},
+    {"sync_ref_model", OPTION_BOOL, FIELD(sync_ref_model), "false", "let the reference follow the policy from time to time"},
+    {"ref_model_mixup_alpha", OPTION_FLOAT, FIELD(ref_model_mixup_alpha), "0.6", "share of the policy in a reference that follows",
+     .min = 0, .max = 1},
+    {"ref_model_sync_steps", OPTION_INT, FIELD(ref_model_sync_steps), "512", "steps between two times", .min = 1, .max = 1e9},
 };
-static const struct option_group groups[] = {{"DPO", own, ARRAY_LEN(own), 0}, TRAIN_GROUPS(offsetof(struct dpo_args, train))};
+static const struct option_group groups[] = {{"DPO", own, ARRAY_LEN(own), 0}, TRAIN_GROUPS(FIELD(train))};
 static const struct option_spec spec = {
     .command = "dpo",
     .summary = "Direct preference optimisation: learn from pairs of answers without a reward model.",
@@ -27,59 +47,31 @@ static const struct option_spec spec = {
     .n_groups = ARRAY_LEN(groups),
 };
 
-/* Judgements to chosen and rejected; ties teach DPO nothing and are left out. */
-static int decide(struct dataset *data, struct dataset *decided, bool quiet, struct err *err)
+static int weight_of(double *weight, const struct dpo_args *a, size_t i, struct err *err)
 {
-    size_t n;
-    struct comparison *list = comparisons_merge(data, &n);
-    *decided = *data;
-    decided->n = comparisons_decide(data, list, n);
-    free(list);
-    if (decided->n == 0)
-        return err_set(err, "'%s' has no pair with a better and a worse answer: ties alone teach DPO nothing", data->path);
-    if (decided->n < data->n && !quiet)
-        fprintf(stderr, "%s: %zu rows are %zu pairs, of which %zu are decided; ties are left out\n", data->path, data->n, n, decided->n);
-    return 0;
+    char *end = NULL;
+    *weight = a->loss_weights.n ? strtod(a->loss_weights.data[i], &end) : 1;
+    return end && (*end || end == a->loss_weights.data[i])
+               ? err_set(err, "--loss-weights holds '%.100s': it must be numbers, as in 0.8,0.2", a->loss_weights.data[i]) : 0;
 }
 
-
-static void show(void *user, size_t done)
+static int mix(struct preference_mixture *m, const struct dpo_args *a, struct err *err)
 {
-    struct training *t = user;
-    progress_update(&t->progress, done, NULL);
-}
-
-/* Before the first step the policy is the reference, so its own net gives the reference's log-probs. */
-static double *reference(struct training *t, const struct examples *e, struct err *err)
-{
-    struct learner pass;
-    double *logps = NULL;
-    progress_start(&t->progress, "reference", "pairs", 0, e->n, t->args->quiet);
-    if (learner_init_forward(&pass, &t->net, err) == 0)
-        logps = sequence_logprobs(&pass, &t->loop, e, 2, show, t, err);
-    progress_end(&t->progress);
-    learner_release(&pass);
-    return logps;
-}
-
-static int train(struct training *t, struct dpo *dpo, struct err *err)
-{
-    if (training_begin(t, err))
-        return -1;
-    double *train_ref = reference(t, &t->train, err);
-    double *eval_ref = train_ref && t->eval.n ? reference(t, &t->eval, err) : NULL;
-    int rc = !train_ref || (t->eval.n && !eval_ref) ? -1 : 0;
-    dpo->train_ref = train_ref;
-    dpo->eval_ref = eval_ref;
-    if (rc == 0) {
-        struct method method = dpo_method(dpo);
-        rc = training_run(t, &method, err);
+    if (a->loss_weights.n && a->loss_weights.n != a->loss_type.n)
+        return err_set(err, "--loss-weights has %zu numbers for %zu of --loss-type: give one for each", a->loss_weights.n,
+                       a->loss_type.n);
+    for (size_t i = 0; i < a->loss_type.n; i++) {
+        const struct preference_loss *row = preference_loss_find(a->loss_type.data[i], err);
+        double weight;
+        if (!row || weight_of(&weight, a, i, err))
+            return -1;
+        if (row->free)
+            return err_set(err, "loss_type '%s' has no reference: it is %s", row->name,
+                           row->per_token && !row->smooths ? "'hone orpo'" : "of 'hone cpo'");
+        if (preference_mixture_add(m, row, weight, err))
+            return -1;
     }
-    if (rc == 0)
-        rc = training_finish(t, err);
-    free(train_ref);
-    free(eval_ref);
-    return rc;
+    return 0;
 }
 
 int cmd_dpo(int argc, char **argv)
@@ -89,33 +81,21 @@ int cmd_dpo(int argc, char **argv)
     int code = command_options(&o, &spec, &args, argc, argv);
     if (code >= 0)
         return code;
-    struct training t;
     struct err err;
-    if (!preference_loss_find(args.loss_type, &err)) {
+    struct pairwise_plan plan = {
+        .command = "dpo",
+        .config = {.loss = {.beta = args.beta, .label_smoothing = args.label_smoothing, .discopop_tau = args.discopop_tau,
+                            .f_divergence_type = (enum divergence)args.f_divergence_type,
+                            .f_alpha_divergence_coef = args.f_alpha_divergence_coef},
+                   .ld_alpha = args.ld_alpha, .reference = true},
+        .sync_ref_model = args.sync_ref_model,
+        .ref_model_mixup_alpha = args.ref_model_mixup_alpha,
+        .ref_model_sync_steps = args.ref_model_sync_steps,
+    };
+    if (mix(&plan.config.losses, &args, &err) || preference_mixture_check(&plan.config.losses, &plan.config.loss, &err)) {
         code = command_misused("dpo", &err);
         options_release(&o);
         return code;
     }
-    struct dpo dpo = {0};
-    struct preference_config config = {.beta = args.beta, .label_smoothing = args.label_smoothing};
-    int rc = training_open(&t, "dpo", &args.train, &o, &err);
-    if (rc == 0)
-        rc = dpo_init(&dpo, &t.learner, args.loss_type, &config, t.net.model->config.width, &err);
-    if (rc == 0)
-        rc = training_read(&t, 1u << ROWS_PAIR, "pairs of completions", &err);
-    struct dataset all_train = t.train_data, all_eval = t.eval_data;
-    if (rc == 0)
-        rc = decide(&all_train, &t.train_data, args.train.quiet, &err);
-    if (rc == 0 && all_eval.n)
-        rc = decide(&all_eval, &t.eval_data, args.train.quiet, &err);
-    if (rc == 0)
-        rc = training_encode(&t, false, &err);
-    if (rc == 0)
-        rc = train(&t, &dpo, &err);
-    t.train_data = all_train; /* to release the rows that were left out, too */
-    t.eval_data = all_eval;
-    dpo_release(&dpo);
-    code = training_close(&t, rc, &err);
-    options_release(&o);
-    return code;
+    return pairwise_run(&plan, &args.train, &o);
 }

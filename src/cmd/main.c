@@ -27,6 +27,9 @@ static const struct command commands[] = {
     {"reward", "train a reward model on comparisons", cmd_reward},
     {"ppo", "learn from a reward model: sample, score, optimise", cmd_ppo},
     {"dpo", "learn from pairs of answers directly", cmd_dpo},
+    {"kto", "learn from answers that are each called good or bad", cmd_kto},
+    {"orpo", "learn from pairs without a reference: demonstrations and odds in one", cmd_orpo},
+    {"cpo", "learn from pairs without a reference: CPO, SimPO, AlphaPO", cmd_cpo},
     {"bench", "speed of training and generation on this machine", cmd_bench},
     {"compare", "how often one model's answers beat another's", cmd_compare},
     {NULL, NULL, NULL},
@@ -36,7 +39,7 @@ static void print_help(FILE *out)
 {
     fputs("usage: hone COMMAND [--flags]\n\n"
           "Aligns a language model with people's preferences, on this machine: SFT, reward models, "
-          "PPO, DPO.\n\n",
+          "PPO, DPO, KTO.\n\n",
           out);
     for (const struct command *c = commands; c->name; c++)
         fprintf(out, "  %-12s  %s\n", c->name, c->summary);

@@ -14,13 +14,15 @@
 static const struct {
     const char *title, *label, *keys[5];
 } charts[] = {
-    {"Loss", "nats", {"loss", "eval_loss"}},
+    {"Loss", "nats", {"loss", "eval_loss", "nll_loss"}},
     {"Accuracy", "share", {"accuracy", "eval_accuracy", "rewards/accuracies", "eval_rewards/accuracies"}},
     {"Token accuracy", "share", {"mean_token_accuracy", "eval_mean_token_accuracy"}},
     {"Score of the rollouts", "score", {"objective/scores", "objective/rlhf_reward"}},
-    {"KL to the reference", "nats a sequence", {"objective/kl"}},
+    {"KL to the reference", "nats a sequence", {"objective/kl", "kl"}},
     {"Rewards", "beta times log-ratio", {"rewards/chosen", "rewards/rejected", "rewards/margins"}},
     {"Log-probs of the answers", "nats", {"logps/chosen", "logps/rejected"}},
+    {"Pairs whose answers both became less likely", "share", {"logps/both_fell", "eval_logps/both_fell"}},
+    {"Log odds of chosen over rejected", "nats", {"log_odds_chosen", "eval_log_odds_chosen"}},
     {"Scores", "score", {"min_reward", "mean_reward", "max_reward"}},
     {"Policy", "share", {"policy/clipfrac_avg", "val/clipfrac_avg"}},
     {"KL to the policy before the update", "nats", {"policy/approxkl_avg"}},

@@ -320,6 +320,8 @@ static void show_step(void *user, size_t step, size_t total, const struct metric
             at += (size_t)snprintf(line + at, sizeof line - at, "  %s %.3f", shown[i], v);
     }
     progress_update(&t->progress, step, line);
+    if (t->watch)
+        t->watch(t->watch_user, m);
 }
 
 int training_run(struct training *t, const struct method *method, struct err *err)

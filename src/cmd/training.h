@@ -48,6 +48,8 @@ struct training {
     struct dataset train_data, eval_data;
     struct examples train, eval;
     json_t *about; /* for the manifest */
+    void (*watch)(void *user, const struct metrics *m); /* of a command, after each step; NULL: nothing */
+    void *watch_user;
     bool has_head, opened;
 };
 

@@ -158,12 +158,18 @@ static bool truncate_example(struct example *e, const struct encode_options *o)
     return true;
 }
 
+size_t example_targets(const struct example *e, size_t k)
+{
+    size_t targets = 0;
+    for (size_t j = e->prompt.n ? 0 : 1; j < e->completions[k].n; j++)
+        targets += e->completions[k].mask[j];
+    return targets;
+}
+
 static int check_targets(const struct example *e, const struct encode_options *o, struct err *err)
 {
     for (size_t i = 0; i < e->n_completions; i++) {
-        size_t targets = 0;
-        for (size_t j = e->prompt.n ? 0 : 1; j < e->completions[i].n; j++)
-            targets += e->completions[i].mask[j];
+        size_t targets = example_targets(e, i);
         if (targets == 0 && o->max_length)
             return err_set(err, "nothing to learn from is left of it within max_length %zu: raise --max-length, or leave the "
                                 "row out", o->max_length);

@@ -19,7 +19,8 @@ struct sequence {
  * there and one completion, the whole. */
 struct example {
     const struct row *row;
-    struct sequence prompt; /* mask NULL */
+    struct sequence prompt; /* its mask is not looked at */
+    bool learn_prompt;      /* its tokens are targets, too (but the first); false where nobody says */
     struct sequence *completions;
     size_t n_completions;
 };
@@ -43,6 +44,9 @@ struct encode_options {
     bool assistant_only;    /* of conversations without a prompt, only answers are targets */
     size_t vocab;           /* ids given as such must be below */
 };
+
+/* Targets of completion k: the first token of a row without a prompt has nothing before it. */
+size_t example_targets(const struct example *e, size_t k);
 
 /* -1 and a sentence that names file, line and remedy; nothing is left to release then. */
 int examples_encode(struct examples *out, const struct dataset *data, const struct encode_options *o, struct err *err);

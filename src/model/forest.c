@@ -38,14 +38,16 @@ size_t example_rows(const struct example *e)
     return n;
 }
 
-/* How many tokens the prompts begin with, each one's last left out: it predicts the completions. */
+/* How many tokens the prompts begin with, each one's last left out: it predicts the completions.  None where prompts are
+ * learned: a stem's rows predict nothing. */
 static size_t common_start(const struct examples *e, const size_t *rows, size_t n)
 {
     const struct sequence *first = &e->list[rows ? rows[0] : 0].prompt;
     size_t common = first->n;
     for (size_t i = 0; i < n && common; i++) {
-        const struct sequence *s = &e->list[rows ? rows[i] : i].prompt;
-        size_t most = s->n == 0 ? 0 : s->n - 1 < common ? s->n - 1 : common;
+        const struct example *x = &e->list[rows ? rows[i] : i];
+        const struct sequence *s = &x->prompt;
+        size_t most = s->n == 0 || x->learn_prompt ? 0 : s->n - 1 < common ? s->n - 1 : common;
         common = 0;
         while (common < most && s->ids[common] == first->ids[common])
             common++;
@@ -67,6 +69,8 @@ void forest_add(struct forest *f, const struct example *e)
     ENSURE(stem == 0 || stem < e->prompt.n);
     int32_t prompt = e->prompt.n ? batch_add(&f->batch, e->prompt.ids + stem, e->prompt.n - stem, -1) : -1;
     size_t before = prompt >= 0 ? batch_last_row(&f->batch, prompt) : 0;
+    for (size_t j = 1; e->learn_prompt && j < e->prompt.n; j++)
+        add_target(f, before + j - e->prompt.n, e->prompt.ids[j], FOREST_PROMPT);
     ARRAY_GROW(f->last_row, first + e->n_completions, f->completions_capacity);
     f->n_completions += e->n_completions;
     for (size_t i = 0; prompt >= 0 && i < e->n_completions; i++)

@@ -5,10 +5,13 @@
 #include "data/encode.h"
 #include "model/stem.h"
 
+/* The owner of a prompt's own tokens, where they are learned. */
+#define FOREST_PROMPT UINT32_MAX
+
 struct forest {
     struct batch batch;
     struct target *targets; /* by row: a prompt's last row carries the first target of each completion */
-    uint32_t *owner;        /* (n_targets): which completion, counted over the whole forest */
+    uint32_t *owner;        /* (n_targets): which completion, counted over the whole forest, or FOREST_PROMPT */
     size_t n_targets, capacity;
     size_t *last_row; /* (n_completions): the row of a completion's last token */
     size_t n_completions, completions_capacity;

@@ -41,6 +41,13 @@ float *params_twin(const struct params *p, const char *what, struct err *err)
     return mem_block(p->n, sizeof(float), what, err);
 }
 
+void params_mix(struct params *to, const struct params *from, double alpha)
+{
+    ENSURE(to->n == from->n);
+    for (size_t i = 0; i < to->n; i++)
+        to->data[i] = (float)((1 - alpha) * (double)to->data[i] + alpha * (double)from->data[i]);
+}
+
 const struct param *params_find(const struct params *p, const char *name)
 {
     for (size_t i = 0; i < p->n_list; i++)

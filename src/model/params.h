@@ -31,6 +31,9 @@ void params_release(struct params *p);
 /* A block of zeros of the same size, to be freed with mem_block_free. */
 float *params_twin(const struct params *p, const char *what, struct err *err);
 
+/* to = (1 - alpha) to + alpha from, of two of the same layout. */
+void params_mix(struct params *to, const struct params *from, double alpha);
+
 const struct param *params_find(const struct params *p, const char *name);
 
 /* The first tensor of `block` (the values, or a gradient) that holds a non-finite number, or NULL (law 9). */

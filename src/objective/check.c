@@ -26,6 +26,13 @@ int check_weights(const char *name, const double *x, size_t n, struct err *err)
     return 0;
 }
 
+int check_number(const char *name, double x, struct err *err)
+{
+    if (isfinite(x))
+        return 0;
+    return err_set(err, "'%s' is %g: it must be a finite number", name, x);
+}
+
 int check_positive(const char *name, double x, struct err *err)
 {
     if (x > 0 && isfinite(x))

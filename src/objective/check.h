@@ -16,7 +16,8 @@ int check_finite(const char *name, const double *x, const bool *mask, size_t n, 
 /* The same, and none is below 0.  x NULL is fine. */
 int check_weights(const char *name, const double *x, size_t n, struct err *err);
 
-/* Settings: finite and > 0; finite and >= 0; in [0, 1]; label_smoothing in [0, 0.5). */
+/* Settings: finite; finite and > 0; finite and >= 0; in [0, 1]; label_smoothing in [0, 0.5). */
+int check_number(const char *name, double x, struct err *err);
 int check_positive(const char *name, double x, struct err *err);
 int check_not_negative(const char *name, double x, struct err *err);
 int check_fraction(const char *name, double x, struct err *err);

@@ -1,31 +1,24 @@
 #include "objective/dpo.h"
 
-#include <math.h>
-
 #include "objective/scalar.h"
 
-static double logit(const struct preference_pairs *p, size_t i, double beta)
+double logistic_loss(double z, double e, double *slope)
 {
-    return beta * ((p->chosen[i] - p->ref_chosen[i]) - (p->rejected[i] - p->ref_rejected[i]));
+    *slope = e * sigmoid(z) - (1 - e) * sigmoid(-z);
+    return -(1 - e) * log_sigmoid(z) - e * log_sigmoid(-z);
 }
 
-int dpo_loss(double *loss, double *dchosen, double *drejected, const struct preference_pairs *pairs,
-             const struct preference_config *cfg, struct err *err)
+struct pair_loss dpo_pair(double chosen, double rejected, const struct preference_config *cfg)
 {
-    if (preference_check(pairs, cfg, err))
-        return -1;
-    double e = cfg->label_smoothing, n = (double)pairs->n, sum = 0;
-    for (size_t i = 0; i < pairs->n; i++) {
-        double z = logit(pairs, i, cfg->beta);
-        sum += -(1 - e) * log_sigmoid(z) - e * log_sigmoid(-z);
-        if (!isfinite(sum))
-            return preference_overflow(i, err);
-    }
-    for (size_t i = 0; i < pairs->n; i++) {
-        double z = logit(pairs, i, cfg->beta);
-        dchosen[i] = cfg->beta * (e * sigmoid(z) - (1 - e) * sigmoid(-z)) / n;
-        drejected[i] = -dchosen[i];
-    }
-    *loss = sum / n;
-    return 0;
+    double slope, z = cfg->beta * (chosen - rejected);
+    double loss = logistic_loss(z, cfg->label_smoothing, &slope);
+    return (struct pair_loss){loss, cfg->beta * slope, -cfg->beta * slope};
+}
+
+struct pair_loss robust_pair(double chosen, double rejected, const struct preference_config *cfg)
+{
+    double e = cfg->label_smoothing, z = cfg->beta * (chosen - rejected);
+    double loss = (-(1 - e) * log_sigmoid(z) + e * log_sigmoid(-z)) / (1 - 2 * e);
+    double slope = (-(1 - e) * sigmoid(-z) - e * sigmoid(z)) / (1 - 2 * e);
+    return (struct pair_loss){loss, cfg->beta * slope, -cfg->beta * slope};
 }

@@ -2,8 +2,7 @@
  * "A general theoretical paradigm to understand learning from human preferences", eq. 17),
  * loss_type "ipo":
  *
- *     h    = (chosen - ref_chosen) / chosen_len - (rejected - ref_rejected) / rejected_len
- *     loss = mean of (h - 1 / (2 beta))^2
+ *     loss = (h - 1 / (2 beta))^2,  h the difference of the two scores per token (objective.h)
  *
  * The paper's h is a difference of sums; TRL divides each log-ratio by its completion's tokens,
  * after a word with the authors, and so do we.  A pair is pushed until its margin is 1 / (2 beta)
@@ -13,8 +12,7 @@
 
 #include "objective/objective.h"
 
-/* *loss, dchosen, drejected: out; the contract is preference_loss_function's. */
-int ipo_loss(double *loss, double *dchosen, double *drejected, const struct preference_pairs *pairs,
-             const struct preference_config *cfg, struct err *err);
+/* The contract is preference_pair_function's. */
+struct pair_loss ipo_pair(double chosen, double rejected, const struct preference_config *cfg);
 
 #endif

@@ -23,6 +23,12 @@ static inline double log_sigmoid(double x)
     return -softplus(-x);
 }
 
+/* log(1 - e^x), x < 0 (Maechler 2012): which of the two forms does not cancel changes at -log 2. */
+static inline double log1mexp(double x)
+{
+    return x > -0x1.62e42fefa39efp-1 ? log(-expm1(x)) : log1p(-exp(x));
+}
+
 static inline double clamp(double x, double low, double high)
 {
     return x < low ? low : x > high ? high : x;

@@ -148,6 +148,8 @@ int loop_run(struct run_folder *run, const struct loop_options *o, const struct 
             rc = err_set(err, "the loss is not finite: lower the learning rate");
         if (rc == 0)
             rc = optimizer_step(opt, lr, &grad_norm, err);
+        if (rc == 0 && method->stepped)
+            method->stepped(method->self, step + 1);
         if (rc) {
             name_tensor(&method->learner->net, err);
             name_rows(train, rows, n, step, err);

@@ -29,6 +29,7 @@ struct loop_options {
 
 /* What a method does with rows.  begin: the rows of a step or of an evaluation (for counts and scales); micro: some of
  * them, forward, and where `train` backward too, gradients summed; end: the step's numbers ("loss" among them).
+ * stepped (may be NULL): after the optimiser's step, before the evaluation and the checkpoint that belong to it.
  * learner: what is trained: the loop gives it the step's stem, and asks it which of its tensors it was where a number is
  * not finite. */
 struct method {
@@ -38,6 +39,7 @@ struct method {
     int (*begin)(void *self, const struct examples *e, const size_t *rows, size_t n, bool train, struct err *err);
     int (*micro)(void *self, const struct examples *e, const size_t *rows, size_t n, bool train, struct err *err);
     int (*end)(void *self, struct metrics *m, bool train, struct err *err);
+    void (*stepped)(void *self, size_t step);
 };
 
 struct loop_watch {

@@ -15,6 +15,12 @@ int optimizer_add(struct optimizer *o, const char *name, const struct params *p,
     return part->m && part->v ? 0 : -1;
 }
 
+void optimizer_keep(struct optimizer *o, const char *name, const struct params *p)
+{
+    ENSURE(o->n < sizeof o->parts / sizeof *o->parts);
+    o->parts[o->n++] = (struct part){.name = name, .params = p};
+}
+
 void optimizer_release(struct optimizer *o)
 {
     for (size_t i = 0; i < o->n; i++) {
@@ -28,13 +34,14 @@ int optimizer_step(struct optimizer *o, double lr, double *grad_norm, struct err
 {
     double sum = 0;
     for (size_t i = 0; i < o->n; i++)
-        sum += sum_of_squares(o->parts[i].grads, o->parts[i].params->n);
+        sum += !o->parts[i].grads ? 0 : sum_of_squares(o->parts[i].grads, o->parts[i].params->n);
     *grad_norm = sqrt(sum);
     if (!isfinite(sum)) {
         for (size_t i = 0; i < o->n; i++) {
-            const struct param *bad = params_not_finite(o->parts[i].params, o->parts[i].grads);
+            const struct part *p = &o->parts[i];
+            const struct param *bad = p->grads ? params_not_finite(p->params, p->grads) : NULL;
             if (bad)
-                return err_set(err, "the gradient of '%s' (%s) is not finite", bad->name, o->parts[i].name);
+                return err_set(err, "the gradient of '%s' (%s) is not finite", bad->name, p->name);
         }
         return err_set(err, "the norm of the gradients is not finite");
     }
@@ -42,7 +49,7 @@ int optimizer_step(struct optimizer *o, double lr, double *grad_norm, struct err
     o->t++;
     for (size_t i = 0; i < o->n; i++) {
         struct part *p = &o->parts[i];
-        for (size_t j = 0; j < p->params->n_list; j++) {
+        for (size_t j = 0; p->grads && j < p->params->n_list; j++) {
             const struct param *t = &p->params->list[j];
             adamw_apply(&o->adamw, p->params->data + t->offset, p->grads + t->offset, p->m + t->offset,
                         p->v + t->offset, t->n, lr * p->lr_ratio, t->decay ? o->weight_decay : 0, o->t, scale);

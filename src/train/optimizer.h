@@ -1,4 +1,5 @@
-/* The optimiser's state over the parts that are trained: adapters, heads, whole models. */
+/* The optimiser's state over the parts that are trained: adapters, heads, whole models.  A part that is only kept goes along
+ * in checkpoints, and is left alone by steps. */
 #ifndef HONE_TRAIN_OPTIMIZER_H
 #define HONE_TRAIN_OPTIMIZER_H
 
@@ -8,7 +9,7 @@
 struct part {
     const char *name; /* "adapter", "head", "model", "critic.adapter", .. : names of tensors in a checkpoint */
     const struct params *params;
-    const float *grads;
+    const float *grads; /* NULL: only kept, and has no moments */
     float *m, *v;
     double lr_ratio; /* of the common rate */
 };
@@ -23,6 +24,8 @@ struct optimizer {
 
 int optimizer_add(struct optimizer *o, const char *name, const struct params *p, const float *grads, double lr_ratio,
                   struct err *err);
+/* What changes with the training without being trained, such as a reference that follows. */
+void optimizer_keep(struct optimizer *o, const char *name, const struct params *p);
 void optimizer_release(struct optimizer *o);
 
 /* One step.  grad_norm: out, of all parts together, before clipping.  -1, with everything left as it was, if a

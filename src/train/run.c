@@ -203,7 +203,7 @@ static int write_state(const char *folder, const struct optimizer *o, struct err
                                                     .data = p->params->data + t->offset};
         }
         const float *moments[2] = {p->m, p->v};
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; p->grads && k < 2; k++)
             list[n++] = (struct safetensors_tensor){.name = xasprintf("%s.%s", p->name, k ? "v" : "m"), .type = DTYPE_F32,
                                                     .n_dims = 1, .shape = {p->params->n, 1, 1, 1}, .data = moments[k]};
     }
@@ -318,7 +318,7 @@ static int read_state(const struct tensor_file *f, struct optimizer *o, struct e
             free(name);
         }
         float *moments[2] = {p->m, p->v};
-        for (int k = 0; rc == 0 && k < 2; k++) {
+        for (int k = 0; rc == 0 && p->grads && k < 2; k++) {
             char *name = xasprintf("%s.%s", p->name, k ? "v" : "m");
             rc = read_block(moments[k], p->params->n, f, name, err);
             free(name);

@@ -6,10 +6,8 @@ static int begin(void *self, const struct examples *e, const size_t *rows, size_
     struct sft *s = self;
     *s = (struct sft){.learner = s->learner};
     for (size_t i = 0; i < n; i++) {
-        const struct example *x = &e->list[rows[i]];
-        for (size_t k = 0; k < x->n_completions; k++)
-            for (size_t j = x->prompt.n ? 0 : 1; j < x->completions[k].n; j++)
-                s->targets += x->completions[k].mask[j];
+        for (size_t k = 0; k < e->list[rows[i]].n_completions; k++)
+            s->targets += example_targets(&e->list[rows[i]], k);
     }
     if (train)
         learner_clear_gradients(s->learner);
