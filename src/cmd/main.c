@@ -26,6 +26,8 @@ static const struct command commands[] = {
     {"sft", "learn from demonstrations", cmd_sft},
     {"reward", "train a reward model on comparisons", cmd_reward},
     {"ppo", "learn from a reward model: sample, score, optimise", cmd_ppo},
+    {"grpo", "learn from any mix of rewards, each answer beside others to its prompt", cmd_grpo},
+    {"rloo", "the same by REINFORCE, leave one out", cmd_rloo},
     {"dpo", "learn from pairs of answers directly", cmd_dpo},
     {"bench", "speed of training and generation on this machine", cmd_bench},
     {"compare", "how often one model's answers beat another's", cmd_compare},
