@@ -149,11 +149,11 @@ static int start(struct child *c, const char *command, struct err *err)
     return 0;
 }
 
-/* Feed and read until its output ends.  1: the time is over. */
+/* Feed and read until its output ends, or there is far too much of it.  1: the time is over. */
 static int exchange(struct child *c, const struct buf *in, struct buf *out, double deadline)
 {
     size_t written = 0;
-    while (c->out >= 0) {
+    while (c->out >= 0 && !out->overflow) {
         double left = deadline - now();
         struct pollfd ends[2] = {{.fd = c->out, .events = POLLIN}, {.fd = c->in, .events = POLLOUT}};
         if (left <= 0)
@@ -191,6 +191,20 @@ static int await(pid_t pid, int *status, double deadline)
     return 0;
 }
 
+/* Its end as wait() has it; a shell passes on a signal as 128 and its number. */
+static int ended_well(int status, const char *command, struct err *err)
+{
+    int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    if (code == 0)
+        return 0;
+    if (code > 128)
+        return err_set(err, "the reward program '%.200s' was ended by signal %d (%s)", command, code - 128, strsignal(code - 128));
+    return err_set(err, "the reward program '%.200s' ended with code %d instead of 0: %s", command, code,
+                   code == 127   ? "there is no such program (write its path: ./NAME)"
+                   : code == 126 ? "it may not be executed (chmod +x)"
+                                 : "what it wrote on standard error says why");
+}
+
 static int run(struct buf *out, const char *command, const struct buf *in, double seconds, struct err *err)
 {
     struct child c;
@@ -204,22 +218,18 @@ static int run(struct buf *out, const char *command, const struct buf *in, doubl
     close_end(&c.in);
     close_end(&c.out);
     sigaction(SIGPIPE, &before, NULL);
-    late = late || await(c.pid, &status, deadline);
-    if (late) {
+    late = late || (!out->overflow && await(c.pid, &status, deadline));
+    if (late || out->overflow) {
         kill(-c.pid, SIGKILL);
         waitpid(c.pid, &status, 0);
+    }
+    if (out->overflow)
+        return err_set(err, "the reward program '%.200s' wrote far more than a number for each completion, and must write nothing else",
+                       command);
+    if (late)
         return err_set(err, "the reward program '%.200s' took more than %g seconds and was ended: make it faster, or raise "
                             "--reward-timeout", command, seconds);
-    }
-    if (WIFSIGNALED(status))
-        return err_set(err, "the reward program '%.200s' was ended by signal %d (%s)", command, WTERMSIG(status),
-                       strsignal(WTERMSIG(status)));
-    if (WEXITSTATUS(status))
-        return err_set(err, "the reward program '%.200s' ended with code %d instead of 0%s", command, WEXITSTATUS(status),
-                       WEXITSTATUS(status) == 127   ? ": there is no such program (with its path: ./NAME)"
-                       : WEXITSTATUS(status) == 126 ? ": it may not be executed (chmod +x)"
-                                                    : ": what it wrote on standard error says why");
-    return 0;
+    return ended_well(status, command, err);
 }
 
 int program_score(double *scores, const char *command, const struct answer_text *answers, size_t n, double seconds,
@@ -231,9 +241,6 @@ int program_score(double *scores, const char *command, const struct answer_text 
     for (size_t i = 0; i < n; i++)
         add_line(&in, &answers[i]);
     int rc = run(&out, command, &in, seconds, err);
-    if (rc == 0 && out.overflow)
-        rc = err_set(err, "the reward program '%.200s' wrote far more than %zu numbers: it must write one for each completion, and "
-                          "nothing else", command, n);
     if (rc == 0)
         rc = read_scores(scores, n, command, &out, err);
     buf_release(&in);
