@@ -356,6 +356,12 @@ static void test_in_pieces(void **state)
         set_case(&c, json_array_get(cases, k), false);
         assert_int_equal(loss_of(&loss, &whole, &c, &err), 0);
         for (size_t i = 0; i < c.n; i++) {
+            struct grpo_sums alone = {0};
+            struct grpo_stats one;
+            assert_int_equal(grpo_loss(&part, gradient, &alone, c.logp, c.old_logp, c.ref_logp, c.first + i, c.advantages + i,
+                                       c.mask + i, 1, &c.counts, &c.cfg, &err), 0);
+            grpo_stats(&one, &alone, &c.cfg);
+            assert_true(one.low_min == one.low_mean && one.high_max == one.high_mean);
             assert_int_equal(grpo_loss(&part, gradient, &pieces, c.logp, c.old_logp, c.ref_logp, c.first + i, c.advantages + i,
                                        c.mask + i, 1, &c.counts, &c.cfg, &err), 0);
             sum += part;

@@ -91,7 +91,7 @@ static double weight_of(size_t n, const struct grpo_counts *counts, const struct
     case GRPO_DR:
         return 1 / (completions * (double)cfg->max_completion_length);
     default:
-        return 1 / fmax(1, counts->tokens);
+        return 1 / counts->tokens;
     }
 }
 
