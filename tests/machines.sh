@@ -33,6 +33,7 @@ run() { # FOLDER PROGRAM: everything with this program
     $2 reward $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir reward
     $2 dpo $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir dpo
     $2 ppo $base $train --reward reward --train-data ../prompts.jsonl --iterations 3 --response-length 12 --output-dir ppo
+    $2 grpo $base $train --reward rule:length:target=4 --train-data ../prompts.jsonl --iterations 3 --max-completion-length 12 --beta 0.04 --output-dir grpo
     $2 logprobs $base --adapter ppo --ids ../rows.jsonl --logits >logprobs 2>/dev/null
     $2 generate $base --adapter dpo --prompts ../prompts.jsonl --max-new-tokens 20 --temperature 0.9 --top-p 0.9 >generate 2>/dev/null
     $2 score $base --reward reward --data ../pairs.jsonl >score 2>/dev/null
@@ -51,7 +52,7 @@ run "$work/b" "$b"
 
 status=0
 for file in sft/adapter/adapter_model.safetensors full/model/model.safetensors reward/adapter/adapter_model.safetensors \
-    dpo/adapter/adapter_model.safetensors ppo/adapter/adapter_model.safetensors logprobs generate score; do
+    dpo/adapter/adapter_model.safetensors ppo/adapter/adapter_model.safetensors grpo/adapter/adapter_model.safetensors logprobs generate score; do
     if cmp -s "a/$file" "b/$file"; then
         echo "same    $file ($(stat -c %s "a/$file") bytes)"
     else

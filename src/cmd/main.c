@@ -26,6 +26,8 @@ static const struct command commands[] = {
     {"sft", "learn from demonstrations", cmd_sft},
     {"reward", "train a reward model on comparisons", cmd_reward},
     {"ppo", "learn from a reward model: sample, score, optimise", cmd_ppo},
+    {"grpo", "learn from any mix of rewards, each answer beside others to its prompt", cmd_grpo},
+    {"rloo", "the same by REINFORCE, leave one out", cmd_rloo},
     {"dpo", "learn from pairs of answers directly", cmd_dpo},
     {"kto", "learn from answers that are each called good or bad", cmd_kto},
     {"orpo", "learn from pairs without a reference: demonstrations and odds in one", cmd_orpo},

@@ -157,9 +157,9 @@ int training_add_head(struct training *t, struct err *err)
 #define ONLY_PROMPTS (~(1u << ROWS_SCORES))
 
 static int read_rows(struct training *t, struct dataset *data, const char *path, unsigned kinds, const char *wanted,
-                     struct err *err)
+                     bool keep_fields, struct err *err)
 {
-    struct rows_config config = {.system = t->args->system, .prompts = kinds == ONLY_PROMPTS,
+    struct rows_config config = {.system = t->args->system, .prompts = kinds == ONLY_PROMPTS, .keep_fields = keep_fields,
                                  .skip_bad = t->args->skip_bad_rows};
     if (dataset_read(data, path, &config, err))
         return -1;
@@ -200,12 +200,12 @@ static int split_off(struct training *t, struct err *err)
 
 int training_read(struct training *t, unsigned kinds, const char *wanted, struct err *err)
 {
-    if (read_rows(t, &t->train_data, t->args->train_data, kinds, wanted, err) ||
+    if (read_rows(t, &t->train_data, t->args->train_data, kinds, wanted, false, err) ||
         training_about_file(t->about, "train_data", t->args->train_data, err))
         return -1;
     if (!t->args->eval_data)
         return t->args->eval_split > 0 ? split_off(t, err) : 0;
-    return read_rows(t, &t->eval_data, t->args->eval_data, kinds, wanted, err) ||
+    return read_rows(t, &t->eval_data, t->args->eval_data, kinds, wanted, false, err) ||
                    training_about_file(t->about, "eval_data", t->args->eval_data, err)
                ? -1
                : 0;
@@ -246,9 +246,9 @@ int training_encode(struct training *t, bool assistant_only, struct err *err)
     return t->eval_data.n ? encode_answers(t, &t->eval, &t->eval_data, assistant_only, err) : 0;
 }
 
-int training_read_prompts(struct training *t, struct err *err)
+int training_read_prompts(struct training *t, bool keep_fields, struct err *err)
 {
-    if (read_rows(t, &t->train_data, t->args->train_data, ONLY_PROMPTS, "prompts", err) ||
+    if (read_rows(t, &t->train_data, t->args->train_data, ONLY_PROMPTS, "prompts", keep_fields, err) ||
         training_about_file(t->about, "train_data", t->args->train_data, err))
         return -1;
     struct encode_options o = encode_options_of(&t->base.model); /* whole: a prompt that is cut ends anywhere */

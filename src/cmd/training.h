@@ -65,8 +65,8 @@ int training_read(struct training *t, unsigned kinds, const char *wanted, struct
 /* .. and make examples of them. */
 int training_encode(struct training *t, bool assistant_only, struct err *err);
 
-/* Read --train-data as prompts, whatever it holds, and encode them. */
-int training_read_prompts(struct training *t, struct err *err);
+/* Read --train-data as prompts, whatever it holds, and encode them.  keep_fields: rows keep all their fields. */
+int training_read_prompts(struct training *t, bool keep_fields, struct err *err);
 
 /* Inputs are good: make the learner and the run's folder. */
 int training_begin(struct training *t, struct err *err);

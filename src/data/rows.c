@@ -795,6 +795,7 @@ static void row_release(struct row *row)
     free(row->id);
     free(row->annotator);
     free(row->group);
+    json_decref(row->fields);
     *row = (struct row){0};
 }
 
@@ -858,6 +859,10 @@ static int read_row(struct reader *r, char hash[65])
     content_hash(hash, r->record);
     if (!r->row->id)
         r->row->id = xasprintf("row-%.16s", hash);
+    if (r->config->keep_fields) {
+        r->row->fields = json_incref(r->record);
+        json_object_set_new(r->row->fields, "id", json_string(r->row->id)); /* the hash went without it */
+    }
     return 0;
 }
 

@@ -22,7 +22,7 @@
  *     score                                ROWS_SCORES      what `hone score` writes
  *
  * Any row may also have: id, score, weight, margin, strength, annotator, group.  Other fields are
- * ignored.
+ * ignored, or kept as they are (keep_fields) for what scores answers.
  *
  * Chat form is the normal form.  A prompt given as text becomes one user message, a completion
  * given as text one assistant message; with `keep_plain` both stay text.  Messages stay messages
@@ -31,6 +31,7 @@
 #ifndef HONE_DATA_ROWS_H
 #define HONE_DATA_ROWS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,6 +79,7 @@ struct row {
     double score, strength;  /* NAN where not given */
     double weight, margin;   /* 1 and 0 where not given */
     char *annotator, *group; /* NULL where not given */
+    json_t *fields;          /* the whole record, where rows_config asked for it; else NULL */
 };
 
 /* What was found on the way. */
@@ -111,6 +113,7 @@ struct rows_config {
     /* Leave out, and count, rows with a missing, empty or wrong field instead of failing.  A file
      * that cannot be parsed fails all the same. */
     bool skip_bad;
+    bool keep_fields;          /* rows keep all their fields, known or not */
     const char *system;        /* message for chat rows that have none of that role, or NULL */
     size_t max_line, max_file; /* ceilings in bytes, unpacked; 0: the two below */
 };
