@@ -52,26 +52,6 @@ static void drop(const char *dir)
         fail_msg("%s", err.text);
 }
 
-/* The lines of a run's metrics; a fresh array of objects. */
-static json_t *metrics_of(const char *dir)
-{
-    char *path = path_join(dir, "metrics.jsonl"), *text = text_read(path, NULL);
-    json_t *lines = json_array();
-    for (char *at = text, *end; (end = strchr(at, '\n')); at = end + 1)
-        json_array_append_new(lines, json_loadb(at, (size_t)(end - at), 0, NULL));
-    free(text);
-    free(path);
-    return lines;
-}
-
-static double metric(const json_t *lines, size_t line, const char *key)
-{
-    const json_t *v = json_object_get(json_array_get(lines, line), key);
-    if (!json_is_number(v))
-        fail_msg("line %zu has no number '%s'", line + 1, key);
-    return json_number_value(v);
-}
-
 /* Policy and reference are one at first, and move apart; the parts of the reward add up. */
 static void test_first_iteration(void **state)
 {

@@ -179,7 +179,7 @@ static void test_gold_turns_down(void **state)
     }
     unsigned alarms = monitor_alarms(&m);
     assert_int_equal(alarms, 1u << ALARM_GOLD);
-    size_t back = monitor_go_back(&m, alarms);
+    size_t back = m.good;
     near("KL of the policy to go back to", m.points[back].kl, 4.2, 2.5);
     assert_true(tripped > back && m.points[tripped].kl < 20);
     near("peak of the fit", monitor_peak_kl(&m), 4.2, 1.5);
@@ -232,7 +232,7 @@ static void test_each_alarm(void **state)
             if (monitor_alarms(&m) != want)
                 fail_msg("%s after %u: alarms %x, want %x", alarm_names[cases[c].alarm], i, monitor_alarms(&m), want);
         }
-        assert_int_equal(monitor_go_back(&m, monitor_alarms(&m)), 9);
+        assert_int_equal(m.good, 9);
         expect_words(&m, monitor_alarms(&m), cases[c].words);
         struct monitor off = {.config = {.warmup = 3, .patience = 3}, .points = m.points, .n = m.n};
         assert_int_equal(monitor_alarms(&off), 0); /* zeros watch nothing */
@@ -253,6 +253,7 @@ static void test_state_comes_back(void **state)
     json_t *read = json_loads(text, 0, NULL);
     assert_int_equal(monitor_restore(&back, read), 0);
     assert_int_equal(back.n, m.n);
+    assert_int_equal(back.good, m.good);
     for (size_t i = 0; i < m.n; i++) {
         assert_true(isnan(back.points[i].value[ALARM_GOLD]));
         assert_true(back.points[i].gold == m.points[i].gold && back.points[i].value[ALARM_DISTINCT] == m.points[i].value[ALARM_DISTINCT]);

@@ -39,7 +39,7 @@ static const struct option own[] = {
      "draws of more prompts an iteration, in the place of those whose answers all have the same reward (DAPO)", .min = 0, .max = 100},
 };
 #undef FIELD
-static const struct option_group groups[] = {{"Rollouts", online_options, N_ONLINE_OPTIONS, 0},
+static const struct option_group groups[] = {ONLINE_GROUPS,
                                              {"GRPO", own, ARRAY_LEN(own), 0},
                                              TRAIN_GROUPS(offsetof(struct online_args, train))};
 static const struct option_spec spec = {

@@ -36,7 +36,7 @@ static const struct option ppo_table[] = {
     {"share_value_trunk", OPTION_BOOL, FIELD(share_value_trunk), "false", "a value head on the policy's own trunk instead of a critic beside it"},
 };
 #undef FIELD
-static const struct option_group groups[] = {{"Rollouts", online_options, N_ONLINE_OPTIONS, 0},
+static const struct option_group groups[] = {ONLINE_GROUPS,
                                              {"PPO", ppo_table, ARRAY_LEN(ppo_table), 0},
                                              TRAIN_GROUPS(offsetof(struct online_args, train))};
 static const struct option_spec spec = {
@@ -145,7 +145,8 @@ static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m,
         if (*stop && !a->online.train.quiet)
             fprintf(stderr, "ppo: stopped: the KL of %.2f nats a sequence is above stop_kl %.2f; the policy is the one from before "
                             "this iteration\n", kl, a->stop_kl);
-        if (!*stop)
+        rc = watch_rollouts(&o->watch, &x, true, m, stop, err);
+        if (rc == 0 && !*stop)
             rc = ppo_update(&j->ppo, &x, iteration, lr, true, &o->t.optimizer, m, NULL, err);
     }
     if (rc == 0)

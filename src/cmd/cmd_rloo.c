@@ -37,7 +37,7 @@ static const struct option own[] = {
      "learn nothing from completions that were cut by length"},
 };
 #undef FIELD
-static const struct option_group groups[] = {{"Rollouts", online_options, N_ONLINE_OPTIONS, 0},
+static const struct option_group groups[] = {ONLINE_GROUPS,
                                              {"RLOO", own, ARRAY_LEN(own), 0},
                                              TRAIN_GROUPS(offsetof(struct online_args, train))};
 static const struct option_spec spec = {

@@ -82,6 +82,13 @@ static void describe(struct job *j, const struct experience *all, struct metrics
     }
 }
 
+/* The reference's log-probs. */
+static int refer(struct job *j, struct experience *x, struct err *err)
+{
+    const struct group_options *o = &j->group.options;
+    return online_logprobs(&j->online.t.learner, &j->online.reference, x, o->temperature, o->micro_batch_tokens, x->ref_logps, err);
+}
+
 static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m, bool *stop, struct err *err)
 {
     struct job *j = self;
@@ -89,16 +96,18 @@ static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m,
     const struct group_options *o = &j->group.options;
     struct experience all, x;
     size_t wanted;
-    (void)stop;
     if (draw(j, &all, &wanted, err))
         return -1;
     metrics_put(m, "learning_rate", lr);
     describe(j, &all, m);
+    bool watched = watch_wants_reference(&j->online.watch);
+    int rc = watched ? refer(j, &all, err) : 0;
+    if (rc == 0)
+        rc = watch_rollouts(&j->online.watch, &all, watched, m, stop, err);
     choose(j, &x, &all, wanted);
-    int rc = 0;
-    if (x.n && group_wants_reference(o))
-        rc = online_logprobs(&t->learner, &j->online.reference, &x, o->temperature, o->micro_batch_tokens, x.ref_logps, err);
-    if (rc == 0 && x.n)
+    if (rc == 0 && x.n && group_wants_reference(o) && !watched)
+        rc = refer(j, &x, err);
+    if (rc == 0 && x.n && !*stop)
         rc = group_update(&j->group, &x, iteration, lr, true, &t->optimizer, m, err);
     experience_release(&x);
     return rc;

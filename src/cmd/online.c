@@ -81,7 +81,8 @@ int online_open(struct online *o, const char *command, const struct online_args 
         o->t.command = command;
     if (parsed || training_open(&o->t, command, &args->train, options, err) ||
         training_read_prompts(&o->t, reward_mix_reads_rows(&o->mix), err) || check_lengths(o, err) ||
-        reward_mix_check(&o->mix, &o->t.train_data, &o->t.base.model, err) || open_frozen(o, err) || open_models(o, err))
+        reward_mix_check(&o->mix, &o->t.train_data, &o->t.base.model, err) || open_frozen(o, err) || open_models(o, err) ||
+        watch_open(&o->watch, &args->watch, &o->t, &o->mix, o->has_frozen ? &o->frozen : &o->t.base, err))
         return -1;
     o->n_stop = model_stop_tokens(&o->t.base.model, o->stop);
     return 0;
@@ -199,6 +200,7 @@ static int resume(struct online *o, const struct online_method *method, size_t *
     int rc = run_load(&o->t.run, done, &o->t.optimizer, &state, err);
     if (rc == 0 && state) {
         method->restore(method->self, state);
+        rc = watch_restore(&o->watch, state, err);
         if (json_is_true(json_object_get(state, "stopped")))
             *done = total;
     }
@@ -210,6 +212,7 @@ static int save(struct online *o, const struct online_method *method, size_t don
 {
     json_t *state = method->state(method->self);
     json_object_set_new(state, "stopped", json_boolean(stopped));
+    watch_save(&o->watch, state);
     int rc = run_save(&o->t.run, done, &o->t.optimizer, state, err);
     json_decref(state);
     return rc;
@@ -279,6 +282,7 @@ int online_close(struct online *o, int rc, const struct err *err)
     for (size_t i = 0; i < MAX_REWARDS; i++)
         free(o->scores[i]);
     reward_mix_release(&o->mix);
+    watch_release(&o->watch);
     if (o->has_frozen)
         loaded_release(&o->frozen);
     return training_close(&o->t, rc, err);

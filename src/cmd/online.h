@@ -3,7 +3,7 @@
 #ifndef HONE_CMD_ONLINE_H
 #define HONE_CMD_ONLINE_H
 
-#include "cmd/training.h"
+#include "cmd/watch.h"
 #include "reward/mix.h"
 #include "rollout/experience.h"
 
@@ -12,12 +12,16 @@ struct online_args {
     struct strings reward, reward_weights;
     int64_t iterations, num_generations, response_length, slots;
     double temperature, missing_eos_penalty, reward_timeout;
+    struct watch_args watch;
 };
 
-/* The group "Rollouts"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
+/* The groups "Rollouts" and "Monitor"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
  * rows for its own table, of a struct that begins with online_args. */
 enum { N_ONLINE_OPTIONS = 6 };
 extern const struct option online_options[N_ONLINE_OPTIONS];
+#define ONLINE_GROUPS                                                                              \
+    {"Rollouts", online_options, N_ONLINE_OPTIONS, 0},                                             \
+        {"Monitor", watch_options, N_WATCH_OPTIONS, offsetof(struct online_args, watch)}
 #define ONLINE_NUM_GENERATIONS(value, least)                                                       \
     {"num_generations", OPTION_INT, offsetof(struct online_args, num_generations), value,          \
      "completions of each prompt (per_device_train_batch_size prompts an iteration)", .min = (least), .max = 1024}
@@ -38,6 +42,7 @@ struct online {
     struct loaded frozen; /* of full fine-tuning: the model as it was, for reference, reward models and critic */
     bool has_frozen;
     struct net reference;
+    struct watch watch;
     int32_t stop[4];
     size_t n_stop;
     /* of the iteration under way: each reward of each completion, reward by reward */

@@ -21,6 +21,8 @@ static const struct {
     {"KL to the reference", "nats a sequence", {"objective/kl"}},
     {"Reward of the rollouts", "reward", {"reward", "reward_std"}},
     {"KL to the reference", "nats (grpo, rloo: a token; kto: a sequence)", {"kl"}},
+    {"Gold, not learned from", "gold", {"monitor/gold"}},
+    {"Entropy as sampled", "nats a token", {"monitor/entropy"}},
     {"Groups whose answers have one reward", "share", {"frac_reward_zero_std"}},
     {"Clipped", "share", {"clip_ratio/region_mean", "cispo_clip_ratio"}},
     {"Rewards", "beta times log-ratio", {"rewards/chosen", "rewards/rejected", "rewards/margins"}},

@@ -16,12 +16,6 @@ void monitor_release(struct monitor *m)
     *m = (struct monitor){0};
 }
 
-void monitor_add(struct monitor *m, const struct monitor_point *p)
-{
-    ARRAY_GROW(m->points, m->n + 1, m->capacity);
-    m->points[m->n++] = *p;
-}
-
 /* ---- the gold ---- */
 
 /* Mean of `patience` points that end with number `last`, and its standard error. */
@@ -107,15 +101,22 @@ unsigned monitor_alarms(const struct monitor *m)
     return alarms;
 }
 
-size_t monitor_go_back(const struct monitor *m, unsigned alarms)
+/* Nothing is beyond its limit, and the gold was never better. */
+static bool is_good(const struct monitor *m)
 {
-    if (alarms >> ALARM_GOLD & 1)
-        return best_gold(m);
-    size_t longest = 0;
     for (enum alarm a = ALARM_GOLD + 1; a < ALARMS; a++)
-        if (alarms >> a & 1 && streak(m, a) > longest)
-            longest = streak(m, a);
-    return m->n - 1 - longest; /* a streak begins after the warm-up, so there is a point before it */
+        if (streak(m, a))
+            return false;
+    bool unknown = m->config.gold_errors == 0 || isnan(m->points[m->n - 1].gold) || m->n < m->config.patience;
+    return unknown || best_gold(m) == m->n - 1;
+}
+
+void monitor_add(struct monitor *m, const struct monitor_point *p)
+{
+    ARRAY_GROW(m->points, m->n + 1, m->capacity);
+    m->points[m->n++] = *p;
+    if (is_good(m))
+        m->good = m->n - 1;
 }
 
 double monitor_peak_kl(const struct monitor *m)

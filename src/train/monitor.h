@@ -46,6 +46,7 @@ struct monitor {
     struct monitor_config config;
     struct monitor_point *points;
     size_t n, capacity;
+    size_t good; /* the last point at which nothing was beyond its limit and the gold was at its best: to go back to */
 };
 
 void monitor_release(struct monitor *m);
@@ -53,10 +54,6 @@ void monitor_add(struct monitor *m, const struct monitor_point *p);
 
 /* What is wrong after the last point: bit i for alarm i; 0: nothing. */
 unsigned monitor_alarms(const struct monitor *m);
-
-/* The last iteration count at which nothing was wrong yet: with the gold's alarm that of its best mean, else the one before
- * the alarms began.  alarms: monitor_alarms(), not 0. */
-size_t monitor_go_back(const struct monitor *m, unsigned alarms);
 
 /* The KL at which the fitted curve of the gold is highest; NAN: no fit, or no peak. */
 double monitor_peak_kl(const struct monitor *m);
