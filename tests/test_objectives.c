@@ -189,7 +189,8 @@ static void odd_pairs(struct pairs_case *c)
     memcpy(c->ref_rejected, ref_rejected, sizeof ref_rejected);
     memcpy(c->chosen_len, chosen_len, sizeof chosen_len);
     memcpy(c->rejected_len, rejected_len, sizeof rejected_len);
-    c->cfg = (struct preference_config){.beta = 0.2385, .discopop_tau = 0.385, .simpo_gamma = 0.385};
+    c->cfg =
+        (struct preference_config){.beta = 0.2385, .discopop_tau = 0.385, .simpo_gamma = 0.385};
     point_pairs(c, 4);
 }
 
@@ -240,8 +241,11 @@ static void check_golden_pairs(struct pairs_case *c, const char *name, const cha
 static void test_golden_preference_losses(void **state)
 {
     (void)state;
-    static const char *const names[][2] = {
-        {"sigmoid", "sigmoid"}, {"sigmoid", "cdpo"}, {"robust", "robust"}, {"ipo", "ipo"}, {"hinge", "hinge"}};
+    static const char *const names[][2] = {{"sigmoid", "sigmoid"},
+                                           {"sigmoid", "cdpo"},
+                                           {"robust", "robust"},
+                                           {"ipo", "ipo"},
+                                           {"hinge", "hinge"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct pairs_case c;
         golden_pairs(&c);
@@ -274,8 +278,8 @@ static void check_pair_gradients(struct pairs_case *c, const char *what)
     check_gradient(name, c->rejected, c->drejected, c->pairs.n, pairs_loss, c);
 }
 
-/* Every row of the table that has pairs, with all settings that it takes; others it refuses.  The values are away from the
- * kink of the hinge. */
+/* Every row of the table that has pairs, with all settings that it takes; others it refuses.  The
+ * values are away from the kink of the hinge. */
 static void test_gradient_preference_losses(void **state)
 {
     (void)state;
@@ -348,7 +352,7 @@ static void test_gradient_alphapo(void **state)
     near("alphapo", pairs_loss(&c), log1p(exp(-(0.2385 * lead - 0.385))), 1e-14);
 }
 
-/* The other losses as their papers write them, spelt out for one pair; sums of these are what TRL's runs hold. */
+/* The other losses as their papers write them, for one pair; test_golden_trl has TRL's. */
 static void test_formulas(void **state)
 {
     (void)state;
@@ -364,7 +368,8 @@ static void test_formulas(void **state)
     } list[] = {
         {"sigmoid_norm", 0, -log(SIGMOID(b * (u / 7 - v / 5)))},
         {"exo_pair", e, q * (log(q) - log(1 - e)) + (1 - q) * (log(1 - q) - log(e))},
-        {"nca_pair", 0, -log(SIGMOID(b * u)) - 0.5 * log(SIGMOID(-b * u)) - 0.5 * log(SIGMOID(-b * v))},
+        {"nca_pair", 0,
+         -log(SIGMOID(b * u)) - 0.5 * log(SIGMOID(-b * u)) - 0.5 * log(SIGMOID(-b * v))},
         {"bco_pair", 0, -log(SIGMOID(b * u)) - log(SIGMOID(-b * v))},
         {"sppo_hard", 0, (u - 0.5 / b) * (u - 0.5 / b) + (v + 0.5 / b) * (v + 0.5 / b)},
         {"apo_zero", 0, 1 - SIGMOID(b * u) + SIGMOID(b * v)},
@@ -393,8 +398,8 @@ static void test_formulas(void **state)
 #undef SIGMOID
 }
 
-/* Quantiles, not pairs: which chosen stands beside which rejected does not matter to aot_unpaired, and the smallest margin
- * is held against the reference's smallest. */
+/* Quantiles, not pairs: which chosen stands beside which rejected does not matter to aot_unpaired,
+ * and the smallest margin is held against the reference's smallest. */
 static void test_aot_goes_by_rank(void **state)
 {
     (void)state;
@@ -424,10 +429,13 @@ static void test_preference_losses_at_reference(void **state)
     static const struct {
         const char *name;
         double smoothing, want;
-    } list[] = {{"sigmoid", 0, M_LN2},         {"sigmoid", 0.2, M_LN2}, {"sigmoid_norm", 0, M_LN2}, {"robust", 0.2, M_LN2},
-                {"hinge", 0, 1},               {"ipo", 0, 25},          {"nca_pair", 0, 2 * M_LN2}, {"bco_pair", 0, 2 * M_LN2},
-                {"sppo_hard", 0, 50},          {"apo_zero", 0, 1},      {"apo_down", 0, 1},         {"aot", 0, M_LN2},
-                {"aot_unpaired", 0, M_LN2},    {"discopop", 0, 0.5 * M_LN2 + 0.5}};
+    } list[] = {
+        {"sigmoid", 0, M_LN2},      {"sigmoid", 0.2, M_LN2},    {"sigmoid_norm", 0, M_LN2},
+        {"robust", 0.2, M_LN2},     {"hinge", 0, 1},            {"ipo", 0, 25},
+        {"nca_pair", 0, 2 * M_LN2}, {"bco_pair", 0, 2 * M_LN2}, {"sppo_hard", 0, 50},
+        {"apo_zero", 0, 1},         {"apo_down", 0, 1},         {"aot", 0, M_LN2},
+        {"aot_unpaired", 0, M_LN2}, {"discopop", 0, 0.5 * M_LN2 + 0.5},
+    };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         struct pairs_case c;
         odd_pairs(&c);
@@ -535,7 +543,8 @@ static void test_mixture(void **state)
             drejected[j] += weights[i] * own.drejected[j];
         }
     }
-    assert_int_equal(preference_mixture_loss(&loss, c.dchosen, c.drejected, &m, &c.pairs, &c.cfg, &err), 0);
+    assert_int_equal(
+        preference_mixture_loss(&loss, c.dchosen, c.drejected, &m, &c.pairs, &c.cfg, &err), 0);
     near("a mixture", loss, want, 1e-15);
     for (size_t j = 0; j < c.pairs.n; j++) {
         near("its gradient", c.dchosen[j], dchosen[j], 1e-15);
@@ -570,7 +579,8 @@ static void test_mixture_refuses(void **state)
     c.cfg.f_divergence_type = DIVERGENCE_REVERSE_KL;
     c.chosen[1] = NAN;
     fill(c.dchosen, MOST);
-    assert_int_equal(preference_mixture_loss(&loss, c.dchosen, c.drejected, &m, &c.pairs, &c.cfg, &err), -1);
+    assert_int_equal(
+        preference_mixture_loss(&loss, c.dchosen, c.drejected, &m, &c.pairs, &c.cfg, &err), -1);
     assert_says(&err, "'chosen[1]'");
     assert_untouched(&loss, 1);
     assert_untouched(c.dchosen, MOST);
@@ -649,7 +659,7 @@ static void test_preference_losses_refuse(void **state)
     c.cfg.simpo_gamma = -1;
     assert_int_equal(preference_loss_check(row("simpo"), &c.cfg, &err), -1);
     assert_says(&err, "'simpo_gamma'");
-    assert_int_equal(preference_loss_check(row("sigmoid"), &c.cfg, &err), 0); /* has no use for either */
+    assert_int_equal(preference_loss_check(row("sigmoid"), &c.cfg, &err), 0); /* uses neither */
 
     assert_null(preference_loss_find("sigmund", &err));
     assert_says(&err, "'sigmund'");

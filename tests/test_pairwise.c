@@ -156,10 +156,10 @@ static void test_mismatches_are_cut(void **state)
     FILE *f = fopen("long.jsonl", "w");
     for (int i = 0; i < 2; i++) {
         fprintf(f, "{\"prompt\": \"");
-        for (int j = 0; j < (i ? 16 : 1); j++)
+        for (int j = 0; j < (i ? 70 : 1); j++) /* two tokens each, of 256 positions */
             fprintf(f, "the lamp ");
         fprintf(f, "\", \"completion\": \"");
-        for (int j = 0; j < (i ? 1 : 36); j++)
+        for (int j = 0; j < (i ? 1 : 160); j++)
             fprintf(f, "rain ");
         fprintf(f, "\", \"label\": %s}\n", i ? "true" : "false");
     }

@@ -15,17 +15,17 @@ static const char *const loss_types[] = {[CPO_SIGMOID] = "sigmoid", [CPO_HINGE] 
                                          [CPO_SIMPO] = "simpo",     [CPO_ALPHAPO] = "alphapo", NULL};
 
 static const struct option own[] = {
-    {"beta", OPTION_FLOAT, FIELD(beta), "0.1", "how steep the loss is in the difference of log-probs; 2 to 2.5 for simpo and alphapo",
-     .min = 0, .max = 100, .above_min = true},
+    {"beta", OPTION_FLOAT, FIELD(beta), "0.1",
+     "how steep the loss is in the difference of log-probs; 2 to 2.5 for simpo and alphapo", .min = 0, .max = 100, .above_min = true},
     {"loss_type", OPTION_CHOICE, FIELD(loss_type), "sigmoid",
      "the loss; ipo, simpo and alphapo go by log-probs per token, alphapo leaves cpo_alpha out", .choices = loss_types},
-    {"label_smoothing", OPTION_FLOAT, FIELD(label_smoothing), "0", "share of labels thought to be wrong (sigmoid, simpo, alphapo)",
-     .min = 0, .max = 0.499},
+    {"label_smoothing", OPTION_FLOAT, FIELD(label_smoothing), "0",
+     "share of labels thought to be wrong (sigmoid, simpo, alphapo)", .min = 0, .max = 0.499},
     {"cpo_alpha", OPTION_FLOAT, FIELD(cpo_alpha), "1", "weight of the better answers' negative log-likelihood; 0 for plain SimPO",
      .min = 0, .max = 100},
     {"simpo_gamma", OPTION_FLOAT, FIELD(simpo_gamma), "0.5", "the lead that simpo and alphapo ask of a pair", .min = 0, .max = 100},
-    {"alpha", OPTION_FLOAT, FIELD(alpha), "0", "AlphaPO's shape of the reward, (1 - p^-alpha) / alpha for log p; 0: log p itself",
-     .min = -10, .max = 10},
+    {"alpha", OPTION_FLOAT, FIELD(alpha), "0",
+     "AlphaPO's shape of the reward, (1 - p^-alpha) / alpha for log p; 0: log p itself", .min = -10, .max = 10},
 };
 static const struct option_group groups[] = {{"CPO", own, ARRAY_LEN(own), 0}, TRAIN_GROUPS(FIELD(train))};
 static const struct option_spec spec = {

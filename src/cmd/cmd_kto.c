@@ -25,7 +25,8 @@ static const struct option own[] = {
 static const struct option_group groups[] = {{"KTO", own, ARRAY_LEN(own), 0}, TRAIN_GROUPS(FIELD(train))};
 static const struct option_spec spec = {
     .command = "kto",
-    .summary = "Kahneman-Tversky optimisation: learn from answers that are each called good or bad (thumbs up and down); a pair is one of each.",
+    .summary = "Kahneman-Tversky optimisation: learn from answers that are each called good or bad (thumbs up and down); a "
+               "pair is one of each.",
     .usage = "hone kto --model M --train-data F --output-dir D [--flags]",
     .example = "hone kto --model runs/sft --train-data examples/helpdesk/comparisons.jsonl --output-dir runs/kto",
     .groups = groups,
@@ -57,8 +58,8 @@ static void show_balance(const struct job *j)
         fprintf(stderr, "kto: all %.0f answers are %s: there is nothing to tell them from; add some of the other kind\n",
                 count[0] + count[1], count[0] > 0 ? "good" : "bad");
     else
-        fprintf(stderr, "kto: %.0f good and %.0f bad answers weigh %.4g to %.4g; the method's authors ask for 1 to 1.33 times as much "
-                        "for the good ones: --desirable-weight %.3g to %.3g\n",
+        fprintf(stderr, "kto: %.0f good and %.0f bad answers weigh %.4g to %.4g; the method's authors ask for 1 to 1.33 times as "
+                        "much for the good ones: --desirable-weight %.3g to %.3g\n",
                 count[0], count[1], good, bad, bad / count[0], 4.0 / 3 * bad / count[0]);
 }
 
@@ -105,8 +106,8 @@ static int check_step(const struct kto_args *a, struct err *err)
 {
     if (a->loss_type != KTO_KTO || a->train.per_device_train_batch_size * a->train.gradient_accumulation_steps > 1)
         return 0;
-    return err_set(err, "a step of one row has no other row's answer to measure the KL with: raise --per-device-train-batch-size, or "
-                        "take --loss-type apo_zero_unpaired");
+    return err_set(err, "a step of one row has no other row's answer to measure the KL with: raise "
+                        "--per-device-train-batch-size, or take --loss-type apo_zero_unpaired");
 }
 
 int cmd_kto(int argc, char **argv)

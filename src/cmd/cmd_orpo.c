@@ -7,12 +7,13 @@ struct orpo_args {
 
 static const struct option own[] = {
     {"beta", OPTION_FLOAT, offsetof(struct orpo_args, beta), "0.1",
-     "weight of the odds ratio beside the likelihood of the better answers (the paper's lambda)", .min = 0, .max = 100, .above_min = true},
+     "weight of the odds ratio beside the likelihood of the better answers (the paper's lambda)", .min = 0, .max = 100,
+     .above_min = true},
 };
 static const struct option_group groups[] = {{"ORPO", own, ARRAY_LEN(own), 0}, TRAIN_GROUPS(offsetof(struct orpo_args, train))};
 static const struct option_spec spec = {
     .command = "orpo",
-    .summary = "Odds ratio preference optimisation: learn the better answers as demonstrations and away from the worse ones, in one go.",
+    .summary = "Odds ratio preference optimisation: learn the better answers as demonstrations, and away from the worse ones.",
     .usage = "hone orpo --model M --train-data F --output-dir D [--flags]",
     .example = "hone orpo --model model.gguf --train-data examples/helpdesk/comparisons.jsonl --output-dir runs/orpo",
     .groups = groups,

@@ -15,11 +15,12 @@ static int decide(struct training *t, struct dataset *data, struct err *err)
     free(list);
     if (data->n == 0) {
         data->n = rows;
-        return err_set(err, "'%s' has no pair with a better and a worse answer: 'hone %s' learns nothing from ties alone", data->path,
-                       t->command);
+        return err_set(err, "'%s' has no pair with a better and a worse answer: 'hone %s' learns nothing from ties alone",
+                       data->path, t->command);
     }
     if (data->n < rows && !t->args->quiet)
-        fprintf(stderr, "%s: %zu rows are %zu pairs, of which %zu are decided; ties are left out\n", data->path, rows, pairs, data->n);
+        fprintf(stderr, "%s: %zu rows are %zu pairs, of which %zu are decided; ties are left out\n", data->path, rows, pairs,
+                data->n);
     return 0;
 }
 

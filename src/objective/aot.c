@@ -27,7 +27,7 @@ static struct ranked *rank_differences(const double *a, const double *b, size_t 
     return list;
 }
 
-/* Mean over the ranks k of the loss of beta (x_(k) - y_(k)).  dx, dy: out, by pair; dy may be NULL. */
+/* Mean over the ranks k of the loss of beta (x_(k) - y_(k)).  dx, dy: by pair; dy may be NULL. */
 static double by_rank(double *dx, double *dy, const struct ranked *x, const struct ranked *y,
                       size_t n, const struct preference_config *cfg)
 {

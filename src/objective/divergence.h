@@ -1,6 +1,7 @@
 /* f-divergences between policy and reference (Wang, Jiang, Yang, Liu and Chen 2023, "Beyond reverse
- * KL: generalizing direct preference optimization with diverse divergence constraints"): the reward that a divergence with the function f gives a completion is beta f'(r),
- * r = e^u, u = logp - ref_logp, up to a term that is the same for both sides of a pair.
+ * KL: generalizing direct preference optimization with diverse divergence constraints"): the reward
+ * that a divergence with the function f gives a completion is beta f'(r), r = e^u, u = logp -
+ * ref_logp, up to a term that is the same for both sides of a pair.
  *
  *     f_divergence_type    f'(r), written in u
  *     reverse_kl           u                            DPO

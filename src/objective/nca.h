@@ -1,5 +1,5 @@
-/* Noise contrastive alignment on pairs (Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise contrastive alignment of
- * language models with explicit rewards"), loss_type "nca_pair".  With a score s (objective.h):
+/* Noise contrastive alignment on pairs (Chen, He, Yuan, Cui, Su and Zhu 2024, "Noise contrastive
+ * alignment of language models with explicit rewards"), loss_type "nca_pair".  With a score s (objective.h):
  *
  *     loss = -log sigmoid(beta s_chosen) - 1/2 log sigmoid(-beta s_chosen)
  *                                        - 1/2 log sigmoid(-beta s_rejected)
