@@ -12,12 +12,13 @@ struct adapter_options {
     float alpha;
     uint32_t seed;
     uint32_t targets; /* bit i: linear_kind i; 0: all */
+    size_t first_layer; /* that is adapted, as are all after it: what is below is the base's */
 };
 
 struct adapter {
     size_t rank;
     float alpha;
-    size_t layers;
+    size_t layers, first_layer;
     size_t *a_at, *b_at; /* (layers, LINEAR_KINDS): offsets in params, SIZE_MAX where there is no adapter */
     const struct config *config; /* the base's */
     struct params params;
@@ -28,7 +29,10 @@ int adapter_init(struct adapter *a, const struct model *m, const struct adapter_
 void adapter_release(struct adapter *a);
 int adapter_copy(struct adapter *to, const struct adapter *from, struct err *err);
 
-/* A PEFT folder: adapter_config.json and adapter_model.safetensors. */
+/* The kinds of linear layers that it adapts, a bit each. */
+uint32_t adapter_targets(const struct adapter *a);
+
+/* A PEFT folder: adapter_config.json and adapter_model.safetensors.  Of PEFT's layers_to_transform the last n layers are taken. */
 int adapter_open(struct adapter *a, const struct model *m, const char *folder, struct err *err);
 
 /* The adapter of one layer's linear; a == NULL where there is none.  grads: a block of params' layout, or NULL. */
