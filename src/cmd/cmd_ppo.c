@@ -2,13 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/rewarding.h"
 #include "cmd/training.h"
 #include "reward/score.h"
 #include "rollout/score_input.h"
 #include "train/ppo.h"
 #include "util/mem.h"
-
-#define MAX_REWARDS 8
 
 struct ppo_args {
     struct train_args train;
@@ -17,11 +16,12 @@ struct ppo_args {
     double temperature, kl_coef, kl_target, kl_horizon, stop_kl, missing_eos_penalty;
     double cliprange, cliprange_value, vf_coef, gamma, lam;
     bool whiten_rewards, whiten_advantages, share_value_trunk;
+    struct aggregate_args aggregate;
 };
 
 #define FIELD(name) offsetof(struct ppo_args, name)
 static const struct option rollout_table[] = {
-    {"reward", OPTION_LIST, FIELD(reward), NULL, "a reward model (a run's folder or a model with a head); several: their mean",
+    {"reward", OPTION_LIST, FIELD(reward), NULL, "a reward model (a run's folder or a model with a head); several, and a run with several members, are an ensemble",
      .required = true, .value = "PATH", .alias = "reward_model_path"},
     {"iterations", OPTION_INT, FIELD(iterations), "10", "times that fresh rollouts are made and learned from", .min = 1, .max = 1e7},
     {"num_generations", OPTION_INT, FIELD(num_generations), "1", "completions of each prompt (per_device_train_batch_size prompts an iteration)",
@@ -52,6 +52,7 @@ static const struct option ppo_table[] = {
 };
 #undef FIELD
 static const struct option_group groups[] = {{"Rollouts", rollout_table, ARRAY_LEN(rollout_table), 0},
+                                             AGGREGATE_GROUP(offsetof(struct ppo_args, aggregate)),
                                              {"PPO", ppo_table, ARRAY_LEN(ppo_table), 0},
                                              TRAIN_GROUPS(offsetof(struct ppo_args, train))};
 static const struct option_spec spec = {
@@ -66,8 +67,7 @@ static const struct option_spec spec = {
 struct job {
     const struct ppo_args *args;
     struct training t;
-    struct reward_model rewards[MAX_REWARDS];
-    size_t n_rewards;
+    struct rewards rewards;
     struct adapter critic_adapter;
     struct head value_head;
     struct gradients critic_grads;
@@ -83,20 +83,13 @@ struct job {
 static int open_rewards(struct job *j, struct err *err)
 {
     const struct strings *names = &j->args->reward;
-    if (names->n > MAX_REWARDS)
-        return err_set(err, "%zu reward models are more than the %d that are taken", names->n, MAX_REWARDS);
-    for (size_t i = 0; i < names->n; i++) {
-        if (load_reward(&j->rewards[i], names->data[i], j->has_frozen ? &j->frozen : &j->t.base, err))
-            return -1;
-        j->n_rewards++;
-    }
-    return 0;
+    return load_rewards(&j->rewards, names->data, names->n, j->has_frozen ? &j->frozen : &j->t.base, err);
 }
 
 /* The critic starts as the first reward model: what it scores at the end, it foresees before. */
 static int open_critic(struct job *j, struct err *err)
 {
-    const struct reward_model *first = &j->rewards[0];
+    const struct reward_model *first = &j->rewards.list[0];
     struct net *critic = &j->ppo.critic;
     if (head_copy(&j->value_head, &first->head, err))
         return -1;
@@ -191,27 +184,27 @@ static int sample(struct job *j, struct experience *x, const size_t *rows, size_
     return rc;
 }
 
-/* Mean over the reward models, less the penalty for completions without an end. */
+/* What the reward models say together, less the penalty for completions without an end. */
 static int score(struct job *j, struct experience *x, struct metrics *m, struct err *err)
 {
     struct examples input;
     if (score_input(&input, x, &j->t.base.model, err))
         return -1;
-    float *scores = xcalloc(j->n_rewards * x->n + 1, sizeof *scores), *own = xcalloc(j->n_rewards + 1, sizeof *own);
+    size_t k = j->rewards.n;
+    const struct aggregate_config aggregate = aggregate_of(&j->args->aggregate);
+    float *scores = xcalloc(k * x->n + 1, sizeof *scores), *own = xcalloc(k + 1, sizeof *own);
     double spread = 0;
-    int rc = 0;
-    for (size_t r = 0; rc == 0 && r < j->n_rewards; r++)
-        rc = score_examples(scores + r * x->n, &j->rewards[r].net, &input, j->ppo.options.micro_batch_tokens, NULL, NULL, err);
+    int rc = score_ensemble(scores, j->rewards.nets, k, &input, j->ppo.options.micro_batch_tokens, NULL, NULL, err);
     for (size_t i = 0; rc == 0 && i < x->n; i++) {
-        for (size_t r = 0; r < j->n_rewards; r++)
+        for (size_t r = 0; r < k; r++)
             own[r] = scores[r * x->n + i];
-        struct score_summary s = score_summary(own, j->n_rewards);
-        if (!isfinite(s.mean))
+        struct score_summary s = score_summary(own, k, &aggregate);
+        if (!isfinite(s.score))
             rc = err_set(err, "the score of a completion is not finite");
-        x->scores[i] = (double)s.mean - (x->finished[i] ? 0 : j->args->missing_eos_penalty);
+        x->scores[i] = (double)s.score - (x->finished[i] ? 0 : j->args->missing_eos_penalty);
         spread += (double)s.std;
     }
-    if (rc == 0 && j->n_rewards > 1)
+    if (rc == 0 && k > 1)
         metrics_put(m, "objective/score_disagreement", spread / (double)x->n);
     free(scores);
     free(own);
@@ -307,8 +300,7 @@ static void release(struct job *j)
     gradients_release(&j->critic_grads);
     adapter_release(&j->critic_adapter);
     head_release(&j->value_head);
-    for (size_t i = 0; i < j->n_rewards; i++)
-        reward_model_release(&j->rewards[i]);
+    rewards_release(&j->rewards);
     if (j->has_frozen)
         loaded_release(&j->frozen);
 }
@@ -317,10 +309,10 @@ static int about_rewards(struct job *j, struct err *err)
 {
     json_t *list = json_array();
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < j->n_rewards; i++) {
+    for (size_t i = 0; rc == 0 && i < j->rewards.n; i++) {
         char hash[65];
-        sha256_hex(hash, j->rewards[i].head.params.data, j->rewards[i].head.params.n * sizeof(float));
-        json_array_append_new(list, json_pack("{s:s, s:s}", "path", j->rewards[i].path, "head_sha256", hash));
+        sha256_hex(hash, j->rewards.list[i].head.params.data, j->rewards.list[i].head.params.n * sizeof(float));
+        json_array_append_new(list, json_pack("{s:s, s:s}", "path", j->rewards.list[i].path, "head_sha256", hash));
     }
     json_object_set_new(j->t.about, "reward", list);
     (void)err;

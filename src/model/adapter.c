@@ -50,12 +50,14 @@ int adapter_init(struct adapter *a, const struct model *m, const struct adapter_
         adapter_release(a);
         return -1;
     }
+    /* a layer's numbers do not depend on how many layers below it are adapted */
+    size_t below = 2 * o->first_layer * (a->params.n_list / 2 / (a->layers - o->first_layer));
     for (size_t i = 0; i < a->params.n_list; i += 2) {
         const struct param *p = &a->params.list[i];
         float bound = 1.0f / sqrtf((float)p->shape[1]);
         for (size_t j = 0; j < p->n; j++)
             a->params.data[p->offset + j] =
-                bound * (2.0f * (float)rng_uniform(o->seed, RNG_INIT, (uint32_t)i, (uint32_t)j, 0, 0) - 1.0f);
+                bound * (2.0f * (float)rng_uniform(o->seed, RNG_INIT, (uint32_t)(below + i), (uint32_t)j, 0, 0) - 1.0f);
     }
     return 0;
 }
@@ -84,6 +86,36 @@ int adapter_copy(struct adapter *to, const struct adapter *from, struct err *err
         return -1;
     }
     memcpy(to->params.data, from->params.data, from->params.n * sizeof(float));
+    return 0;
+}
+
+int adapter_average(struct adapter *to, const struct adapter *const *list, size_t n, struct err *err)
+{
+    size_t rank = 0, first = list[0]->first_layer, at = 0;
+    uint32_t targets = 0;
+    for (size_t i = 0; i < n; i++) {
+        ENSURE(list[i]->config == list[0]->config);
+        rank += list[i]->rank;
+        targets |= adapter_targets(list[i]);
+        first = list[i]->first_layer < first ? list[i]->first_layer : first;
+    }
+    if (lay_out(to, list[0]->config, rank, (float)rank, targets, first, err)) {
+        adapter_release(to);
+        return -1;
+    }
+    for (size_t i = 0; i < n; at += list[i++]->rank)
+        for (size_t l = first; l < to->layers; l++)
+            for (int k = 0; k < LINEAR_KINDS; k++) {
+                struct lora own = adapter_lora(list[i], NULL, l, (enum linear_kind)k), all = adapter_lora(to, NULL, l, (enum linear_kind)k);
+                if (!own.a)
+                    continue;
+                float *a = to->params.data + to->a_at[l * LINEAR_KINDS + (size_t)k];
+                float *b = to->params.data + to->b_at[l * LINEAR_KINDS + (size_t)k];
+                memcpy(a + at * own.in, own.a, own.rank * own.in * sizeof *a);
+                for (size_t o = 0; o < own.out; o++)
+                    for (size_t r = 0; r < own.rank; r++)
+                        b[o * all.rank + at + r] = own.scale / (float)n * own.b[o * own.rank + r];
+            }
     return 0;
 }
 
@@ -216,6 +248,13 @@ int head_copy(struct head *to, const struct head *from, struct err *err)
     memcpy(to->params.data, from->params.data, from->width * sizeof(float));
     to->bias = from->bias;
     return 0;
+}
+
+void head_scale(struct head *h, double scale, double bias)
+{
+    for (size_t i = 0; i < h->params.n; i++)
+        h->params.data[i] = (float)(scale * (double)h->params.data[i]);
+    h->bias = (float)bias;
 }
 
 void head_release(struct head *h)

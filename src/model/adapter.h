@@ -29,6 +29,12 @@ int adapter_init(struct adapter *a, const struct model *m, const struct adapter_
 void adapter_release(struct adapter *a);
 int adapter_copy(struct adapter *to, const struct adapter *from, struct err *err);
 
+/* The adapter whose change of each weight is the mean of the n adapters' changes, which averaging the weights of the adapted
+ * models would give (Rame et al. 2024, WARM, arXiv:2401.12187, section 3).  The mean of the products B A is not the product of
+ * the means, so the ranks are laid side by side: A = [A_1; A_2; ..], B = [s_1 B_1, s_2 B_2, ..] / n, with alpha = rank = the
+ * sum of ranks.  Adapters of one model; they may differ in rank, kinds and layers. */
+int adapter_average(struct adapter *to, const struct adapter *const *list, size_t n, struct err *err);
+
 /* The kinds of linear layers that it adapts, a bit each. */
 uint32_t adapter_targets(const struct adapter *a);
 
@@ -48,5 +54,8 @@ struct head {
 int head_init(struct head *h, size_t width, struct err *err); /* zeros */
 int head_copy(struct head *to, const struct head *from, struct err *err);
 void head_release(struct head *h);
+
+/* score <- scale score + bias, for the scores without the bias that it had. */
+void head_scale(struct head *h, double scale, double bias);
 
 #endif
