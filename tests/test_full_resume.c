@@ -20,6 +20,9 @@ static const struct method_case {
     {"sft --full", "sft", "ids", "--full", "model", "model.safetensors"},
     {"reward", "reward", "judgements", "", "adapter", "adapter_model.safetensors"},
     {"reward --full", "reward", "judgements", "--full", "model", "model.safetensors"},
+    {"reward on rankings", "reward", "rankings", "--layers-from 1", "adapter", "adapter_model.safetensors"},
+    {"reward with Davidson's ties", "reward", "judgements", "--ties davidson --join-prompts --bootstrap", "adapter",
+     "adapter_model.safetensors"},
     {"dpo", "dpo", "judgements", "", "adapter", "adapter_model.safetensors"},
     {"dpo --full", "dpo", "judgements", "--full", "model", "model.safetensors"},
 };
@@ -75,6 +78,21 @@ static void write_judgements(const char *path, uint32_t first, uint32_t n)
     fclose(f);
 }
 
+static void write_rankings(const char *path, uint32_t first, uint32_t n)
+{
+    FILE *f = fopen(path, "w");
+    for (uint32_t i = first; i < first + n; i++) {
+        fprintf(f, "{\"prompt\": \"");
+        write_words(f, i, 100);
+        for (uint32_t k = 0; k < 2 + i % 3; k++) {
+            fprintf(f, "%s", k ? "\", \"" : "\", \"completions\": [\"");
+            write_words(f, i, 200 + 20 * k);
+        }
+        fprintf(f, "\"], \"ranks\": [1, 3%s]}\n", i % 3 == 0 ? "" : i % 3 == 1 ? ", 2" : ", 3, 2");
+    }
+    fclose(f);
+}
+
 static int enter(void **state)
 {
     if (sandbox_enter(state))
@@ -84,6 +102,8 @@ static int enter(void **state)
     write_ids("ids-eval.jsonl", 30, 5);
     write_judgements("judgements.jsonl", 0, 40);
     write_judgements("judgements-eval.jsonl", 40, 8);
+    write_rankings("rankings.jsonl", 0, 40);
+    write_rankings("rankings-eval.jsonl", 40, 8);
     return 0;
 }
 

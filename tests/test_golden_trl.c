@@ -27,9 +27,9 @@ static const struct golden_run {
     {"sft_completion_only", "sft", "completions.jsonl", "model", "", 3},
     {"sft_20_steps", "sft", "completions-4.jsonl", "model", TWENTY, 20},
     {"sft_all_tokens", "sft", "conversations.jsonl", "model", "", 3},
-    {"reward", "reward", "pairs.jsonl", "reward-model", "--tokenizer " TRL "/model", 3},
+    {"reward", "reward", "pairs.jsonl", "reward-model", "--tokenizer " TRL "/model --no-normalize-scores", 3},
     {"reward_centered", "reward", "pairs.jsonl", "reward-model",
-     "--tokenizer " TRL "/model --center-rewards-coefficient 0.01", 3},
+     "--tokenizer " TRL "/model --no-normalize-scores --center-rewards-coefficient 0.01", 3},
     {"dpo_sigmoid", "dpo", "pairs.jsonl", "model", "", 3},
     {"dpo_ipo", "dpo", "pairs.jsonl", "model", "--loss-type ipo", 3},
 };

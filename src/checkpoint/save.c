@@ -84,6 +84,8 @@ int head_notes_write(const struct head_notes *notes, const char *folder, struct 
     buf_json_double(&b, notes->score_bias);
     buf_str(&b, ", \"tie_parameter\": ");
     buf_json_double(&b, notes->tie_parameter);
+    if (notes->davidson)
+        buf_str(&b, ", \"ties\": \"davidson\"");
     if (notes->calibrator.temperature > 0)
         write_calibrator(&b, &notes->calibrator);
     buf_str(&b, "}\n");
@@ -238,6 +240,8 @@ int head_notes_read(struct head_notes *notes, const char *folder, struct err *er
         json_t *o = json_load_file(path, 0, &why);
         notes->score_bias = json_number_value(json_object_get(o, "score_bias"));
         notes->tie_parameter = json_number_value(json_object_get(o, "tie_parameter"));
+        const char *ties = json_string_value(json_object_get(o, "ties"));
+        notes->davidson = ties && !strcmp(ties, "davidson");
         if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter) || !read_calibrator(&notes->calibrator, o))
             rc = err_set(err, "'%s' is not the JSON object that belongs to a head: %s", path,
                          o ? "a number is missing or out of its range" : why.text);

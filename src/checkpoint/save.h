@@ -11,7 +11,8 @@
 
 struct head_notes {
     double score_bias;    /* added to every score: centres the scores on a reference set */
-    double tie_parameter; /* eta of Rao-Kupper's ties, 0 where there are none */
+    bool davidson;        /* the ties are Davidson's */
+    double tie_parameter; /* eta of Rao-Kupper's ties, or ln nu of Davidson's; 0 where there are none */
     struct calibrator calibrator; /* from leads to probabilities */
 };
 

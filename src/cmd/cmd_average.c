@@ -64,7 +64,7 @@ struct average_job {
     struct net net;
     struct dataset center_data, eval_data;
     struct examples center, eval;
-    struct comparison *labels;
+    struct judgements labels;
     json_t *about;
 };
 
@@ -150,8 +150,11 @@ static int read_rows(struct average_job *j, struct dataset *data, struct example
         about_file(j, key, path, err))
         return -1;
     struct dataset some = *data; /* without the merged rows, which `data` has to release, too */
-    if (pairs)
-        j->labels = comparisons_merge(data, &some.n);
+    if (pairs) {
+        struct comparison *labels = comparisons_merge(data, &some.n);
+        judgements_of_pairs(&j->labels, labels, some.n);
+        free(labels);
+    }
     return examples_encode(e, &some, &o, err);
 }
 
@@ -169,12 +172,12 @@ static int judge(struct average_job *j, struct err *err)
     struct held_out h;
     float *scores = xmalloc((2 * n + 1) * sizeof *scores);
     int rc = score_examples(scores, &j->net, &j->eval, SCORE_MICRO_TOKENS, NULL, NULL, err);
-    held_out_init(&h, &j->eval, j->labels);
-    for (size_t i = 0; i < n; i++)
-        h.lead[i] = rc ? 0 : (double)scores[2 * i] - (double)scores[2 * i + 1];
-    if (rc == 0)
+    held_out_init(&h, &j->eval, &j->labels);
+    if (rc == 0) {
+        held_out_leads(h.lead, &h, scores, 1);
         j->notes.calibrator = scores_judge(j->about, &h.pairs, j->notes.calibrator.temperature, j->args->calibration,
                                            (uint32_t)j->args->seed, j->args->quiet ? NULL : "average");
+    }
     held_out_release(&h);
     free(scores);
     return rc;
@@ -274,7 +277,7 @@ int cmd_average(int argc, char **argv)
     examples_release(&j->eval);
     dataset_release(&j->center_data);
     dataset_release(&j->eval_data);
-    free(j->labels);
+    judgements_release(&j->labels);
     adapter_release(&j->adapter);
     head_release(&j->head);
     rewards_release(&j->rewards);

@@ -12,20 +12,30 @@
 
 struct reward_args {
     struct train_args train;
-    double label_smoothing, center_rewards_coefficient, tie_learning_rate;
+    double label_smoothing, center_rewards_coefficient, tie_learning_rate, strength_margin;
     const char *center_data;
-    bool normalize_scores, bootstrap;
-    int calibration;
+    bool normalize_scores, bootstrap, join_prompts;
+    int calibration, ties, ranking_loss;
     int64_t ensemble;
 };
+
+enum { RANKING_PLACKETT_LUCE, RANKING_PAIRS };
+static const char *const ranking_names[] = {"plackett_luce", "pairs", NULL};
 
 #define FIELD(name) offsetof(struct reward_args, name)
 static const struct option own[] = {
     {"label_smoothing", OPTION_FLOAT, FIELD(label_smoothing), "0", "share of labels thought to be wrong", .min = 0, .max = 0.499},
     {"center_rewards_coefficient", OPTION_FLOAT, FIELD(center_rewards_coefficient), "0",
      "weight of (score a + score b)^2, which keeps scores near 0; 0.01 is advised", .min = 0, .max = 100},
+    {"strength_margin", OPTION_FLOAT, FIELD(strength_margin), "0",
+     "rows without a margin get so many times their strength as one: the better answer should lead by it", .min = 0, .max = 1e6},
+    {"ties", OPTION_CHOICE, FIELD(ties), "rao_kupper", "whose model of ties, where the data has any", .choices = bradley_terry_ties_names},
     {"tie_learning_rate", OPTION_FLOAT, FIELD(tie_learning_rate), "1e-2",
      "rate of the threshold between ties and wins, where the data has ties", .min = 0, .max = 10},
+    {"ranking_loss", OPTION_CHOICE, FIELD(ranking_loss), "plackett_luce", "what is learned from rankings: the order as a whole, or all its pairs",
+     .choices = ranking_names},
+    {"join_prompts", OPTION_BOOL, FIELD(join_prompts), "false",
+     "all comparisons of one prompt are one row: it is computed once, and no two steps learn from it"},
     {"center_data", OPTION_STRING, FIELD(center_data), NULL,
      "rows whose completions get scores of mean 0 and variance 1; otherwise the training rows do", .value = "FILE"},
     {"normalize_scores", OPTION_BOOL, FIELD(normalize_scores), "true",
@@ -51,17 +61,26 @@ static const struct option_spec spec = {
     .n_groups = ARRAY_LEN(groups),
 };
 
+/* Rows with their labels: of training, or held out. */
+struct side {
+    struct dataset all;         /* as read; merged rows, too */
+    struct comparison *pairs;   /* of pairs: the first `n` rows' */
+    size_t n;
+    struct dataset joined;      /* with --join-prompts */
+    struct judgements labels;
+};
+
 /* One reward model: the run itself, or a member of the ensemble. */
 struct member {
     struct reward_args args;
     struct options options; /* resolved to its args */
     struct training t;
     struct reward reward;
-    struct comparison *train, *eval;
-    struct dataset all_train, all_eval; /* merged rows, too */
+    struct side train, eval;
     struct dataset center_data;
     struct examples center_rows;
     size_t *draw;       /* the bootstrap sample */
+    float *eval_scores; /* of all held-out completions, at the scale of training */
     double temperature; /* as trained: what scaling the scores has made of 1 */
 };
 
@@ -91,43 +110,86 @@ static int read_center_data(struct training *t, const char *path, struct dataset
                ? 0 : err_set(err, "'%s' holds %s, but scores are of completions: give rows that have some", path, data->format_name);
 }
 
+/* The margins of rows that only say how strong the preference is. */
+static int strength_margins(const struct dataset *data, struct comparison *c, size_t n, double times, struct err *err)
+{
+    for (size_t i = 0; times > 0 && i < n; i++) {
+        double strength = data->rows[i].strength;
+        if (strength < 0)
+            return err_set(err, "'%s' line %zu: the field \"strength\" is %g, but a margin is made of it: it must be 0 or more", data->path,
+                           data->rows[i].line, strength);
+        if (c[i].margin == 0 && strength > 0)
+            c[i].margin = times * strength;
+    }
+    return 0;
+}
+
+/* What the rows say, and `data` as it is to be encoded. */
+static int side_init(struct side *s, struct dataset *data, const struct reward_args *args, struct err *err)
+{
+    s->all = *data;
+    if (data->n == 0)
+        return 0;
+    if (data->kind == ROWS_RANKING) {
+        judgements_of_rankings(&s->labels, data);
+        return 0;
+    }
+    s->pairs = comparisons_merge(&s->all, &s->n);
+    if (strength_margins(&s->all, s->pairs, s->n, args->strength_margin, err))
+        return -1;
+    data->n = s->n;
+    if (args->join_prompts) {
+        judgements_join(&s->joined, &s->labels, &s->all, s->pairs, s->n);
+        *data = s->joined;
+    } else {
+        judgements_of_pairs(&s->labels, s->pairs, s->n);
+    }
+    return 0;
+}
+
+/* Give `data` back as it was read, to be released. */
+static void side_release(struct side *s, struct dataset *data)
+{
+    if (s->all.rows)
+        *data = s->all;
+    joined_release(&s->joined);
+    judgements_release(&s->labels);
+    free(s->pairs);
+}
+
 static int member_open(struct member *m, struct err *err)
 {
     struct training *t = &m->t;
     if (training_open(t, "reward", &m->args.train, &m->options, err) || training_add_head(t, err) ||
-        training_read(t, 1u << ROWS_PAIR, "pairs of completions", err))
+        training_read(t, 1u << ROWS_PAIR | 1u << ROWS_RANKING, "pairs of completions or rankings", err))
         return -1;
-    m->all_train = t->train_data;
-    m->all_eval = t->eval_data;
-    m->train = comparisons_merge(&m->all_train, &t->train_data.n);
-    if (m->all_eval.n)
-        m->eval = comparisons_merge(&m->all_eval, &t->eval_data.n);
-    if (training_encode(t, false, err))
+    if (t->eval_data.n && (t->eval_data.kind == ROWS_RANKING) != (t->train_data.kind == ROWS_RANKING))
+        return err_set(err, "'%s' holds %s and '%s' %s: both must be pairs, or both rankings", t->train_data.path,
+                       t->train_data.format_name, t->eval_data.path, t->eval_data.format_name);
+    if (side_init(&m->train, &t->train_data, &m->args, err) || side_init(&m->eval, &t->eval_data, &m->args, err) ||
+        training_encode(t, false, err))
         return -1;
     return m->args.center_data ? read_center_data(t, m->args.center_data, &m->center_data, &m->center_rows, err) : 0;
 }
 
 static int member_close(struct member *m, int rc, const struct err *err)
 {
-    if (m->train) { /* to release the merged rows, too */
-        m->t.train_data = m->all_train;
-        m->t.eval_data = m->all_eval;
-    }
     examples_release(&m->center_rows);
     dataset_release(&m->center_data);
     reward_release(&m->reward);
-    free(m->train);
-    free(m->eval);
     free(m->draw);
+    free(m->eval_scores);
+    side_release(&m->train, &m->t.train_data);
+    side_release(&m->eval, &m->t.eval_data);
     return training_close(&m->t, rc, err);
 }
 
 /* ---- training ---- */
 
-static bool any_ties(const struct comparison *c, size_t n)
+static bool any_ties(const struct side *s)
 {
-    for (size_t i = 0; i < n; i++)
-        if (c[i].w_tie > 0)
+    for (size_t i = 0; i < s->n; i++)
+        if (s->pairs[i].w_tie > 0)
             return true;
     return false;
 }
@@ -138,9 +200,9 @@ static int member_train(struct member *m, struct err *err)
     const struct train_args *a = &m->args.train;
     if (training_begin(t, err))
         return -1;
-    bool ties = any_ties(m->train, t->train_data.n) || (m->eval && any_ties(m->eval, t->eval_data.n));
+    bool ties = any_ties(&m->train) || any_ties(&m->eval);
     double ratio = a->learning_rate > 0 ? m->args.tie_learning_rate / a->learning_rate : 1;
-    if (reward_init(&m->reward, &t->learner, ties, ratio, &t->optimizer, err))
+    if (reward_init(&m->reward, &t->learner, ties, (enum bradley_terry_ties)m->args.ties, ratio, &t->optimizer, err))
         return -1;
     if (m->args.bootstrap) {
         m->draw = xmalloc(t->train.n * sizeof *m->draw);
@@ -148,8 +210,11 @@ static int member_train(struct member *m, struct err *err)
             m->draw[i] = rng_below((uint32_t)t->train.n, (uint32_t)a->seed, RNG_SPLIT, (uint32_t)i, 1, 0, 0);
         t->loop.draw = m->draw;
     }
-    m->reward.train = m->train;
-    m->reward.eval = m->eval;
+    m->reward.train = &m->train.labels;
+    m->reward.eval = &m->eval.labels;
+    m->reward.rankings = t->train_data.kind == ROWS_RANKING;
+    m->reward.plackett_luce = m->reward.rankings && m->args.ranking_loss == RANKING_PLACKETT_LUCE;
+    m->reward.eval_scores = m->eval_scores = xmalloc((score_count(&t->eval) + 1) * sizeof *m->eval_scores);
     m->reward.label_smoothing = m->args.label_smoothing;
     m->reward.center_rewards_coefficient = m->args.center_rewards_coefficient;
     struct method method = reward_method(&m->reward);
@@ -163,7 +228,7 @@ static int member_train(struct member *m, struct err *err)
 static void show_baselines(struct member *m)
 {
     struct training *t = &m->t;
-    struct labelled a = {&t->train_data, m->train, t->train_data.n}, b = {&t->eval_data, m->eval, t->eval_data.n};
+    struct labelled a = {&m->train.all, m->train.pairs, m->train.n}, b = {&m->eval.all, m->eval.pairs, m->eval.n};
     struct reward_baselines base;
     struct err ignored;
     if (b.n == 0 || b.data->rows[0].completions[0].n_ids ||
@@ -186,32 +251,31 @@ static void show_baselines(struct member *m)
 static int member_finish(struct member *m, struct job *job, bool first, struct err *err)
 {
     struct training *t = &m->t;
-    size_t n = t->eval.n;
-    float *scores = xmalloc((2 * n + 1) * sizeof *scores);
-    double *lead = xmalloc((n + 1) * sizeof *lead);
     const struct examples *reference = m->args.center_data ? &m->center_rows : &t->train;
-    int rc = scores_normalize(&m->temperature, &t->head, &t->notes, &t->net, reference, m->args.normalize_scores, err);
+    int rc = 0;
+    if (!m->reward.evaluated) /* a run that was finished already */
+        rc = score_examples(m->eval_scores, &t->net, &t->eval, (size_t)t->args->micro_batch_tokens, NULL, NULL, err);
     if (rc == 0)
-        rc = score_examples(scores, &t->net, &t->eval, (size_t)t->args->micro_batch_tokens, NULL, NULL, err);
+        rc = scores_normalize(&m->temperature, &t->head, &t->notes, &t->net, reference, m->args.normalize_scores, err);
     if (rc == 0) {
         if (first) {
-            held_out_init(&job->held_out, &t->eval, m->eval);
+            held_out_init(&job->held_out, &t->eval, &m->eval.labels);
             show_baselines(m);
         }
-        for (size_t i = 0; i < n; i++) {
-            lead[i] = (double)scores[2 * i] - (double)scores[2 * i + 1];
-            job->held_out.lead[i] += lead[i];
-        }
         struct scored_pairs pairs = job->held_out.pairs;
+        double *lead = xmalloc((pairs.n + 1) * sizeof *lead);
+        held_out_leads(lead, &job->held_out, m->eval_scores, m->temperature);
+        for (size_t i = 0; i < pairs.n; i++)
+            job->held_out.lead[i] += lead[i];
         pairs.lead = lead;
         t->notes.calibrator = scores_judge(t->about, &pairs, m->temperature, m->args.calibration, (uint32_t)m->args.train.seed,
                                            m->args.train.quiet ? NULL : "reward");
-        t->notes.tie_parameter = reward_eta(&m->reward);
+        free(lead);
+        t->notes.tie_parameter = reward_tie_parameter(&m->reward);
+        t->notes.davidson = m->reward.ties == TIES_DAVIDSON;
         job->temperatures += m->temperature;
         rc = training_finish(t, err);
     }
-    free(scores);
-    free(lead);
     return rc;
 }
 

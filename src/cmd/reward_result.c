@@ -39,25 +39,38 @@ int scores_normalize(double *temperature, struct head *head, struct head_notes *
     return rc;
 }
 
-void held_out_init(struct held_out *h, const struct examples *e, const struct comparison *labels)
+void held_out_init(struct held_out *h, const struct examples *e, const struct judgements *labels)
 {
-    size_t n = e->n;
+    size_t n = labels->n_rows ? labels->start[labels->n_rows] : 0;
     struct word_table prompts;
     word_table_init(&prompts);
     h->lead = xcalloc(n + 1, sizeof *h->lead);
     h->label = xcalloc(n + 1, sizeof *h->label);
     h->unit = xcalloc(n + 1, sizeof *h->unit);
     h->group = xcalloc(n + 1, sizeof *h->group);
-    for (size_t i = 0; i < n; i++) {
-        const struct row *row = e->list[i].row;
+    h->scores = xcalloc(n + 1, sizeof *h->scores);
+    for (size_t row = 0, at = 0; row < e->n; at += e->list[row++].n_completions) {
+        const struct row *r = e->list[row].row;
         char hash[65];
-        row_prompt_hash(hash, row);
-        h->unit[i] = word_table_id(&prompts, hash, true);
-        h->label[i] = labels[i];
-        h->group[i] = row->group ? xstrdup(row->group) : NULL;
+        row_prompt_hash(hash, r);
+        uint32_t unit = word_table_id(&prompts, hash, true);
+        for (size_t i = labels->start[row]; i < labels->start[row + 1]; i++) {
+            const struct judged *j = &labels->list[i];
+            h->unit[i] = unit;
+            h->label[i] = j->c;
+            h->group[i] = r->group ? xstrdup(r->group) : NULL;
+            h->scores[i][0] = at + j->a;
+            h->scores[i][1] = at + j->b;
+        }
     }
     word_table_release(&prompts);
     h->pairs = (struct scored_pairs){n, h->lead, h->label, h->unit, (const char *const *)h->group};
+}
+
+void held_out_leads(double *lead, const struct held_out *h, const float *scores, double factor)
+{
+    for (size_t i = 0; i < h->pairs.n; i++)
+        lead[i] = factor * ((double)scores[h->scores[i][0]] - (double)scores[h->scores[i][1]]);
 }
 
 void held_out_release(struct held_out *h)
@@ -68,6 +81,7 @@ void held_out_release(struct held_out *h)
     free(h->label);
     free(h->unit);
     free(h->group);
+    free(h->scores);
 }
 
 static json_t *quality_json(const struct reward_quality *q)

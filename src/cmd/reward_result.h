@@ -17,15 +17,19 @@ enum { SCORES_REFERENCE = 256 };
 int scores_normalize(double *temperature, struct head *head, struct head_notes *notes, const struct net *net,
                      const struct examples *reference, bool scale, struct err *err);
 
-/* Held-out pairs, apart from the rows that they came from. */
+/* Held-out comparisons, apart from the rows that they came from. */
 struct held_out {
     struct scored_pairs pairs; /* points to the rest */
-    double *lead;              /* (n) zeros, for the caller */
+    double *lead;              /* (n) zeros, for the caller: held_out_leads() */
+    size_t (*scores)[2];       /* (n) where a's and b's scores stand */
     struct comparison *label;
     uint32_t *unit;
     char **group;
 };
-void held_out_init(struct held_out *h, const struct examples *e, const struct comparison *labels);
+void held_out_init(struct held_out *h, const struct examples *e, const struct judgements *labels);
+
+/* lead = factor (score a - score b), from the scores of all completions. */
+void held_out_leads(double *lead, const struct held_out *h, const float *scores, double factor);
 void held_out_release(struct held_out *h);
 
 /* Fit a calibrator to the pairs and put what they say into about["quality"].  temperature: as trained.  Where there is nothing to

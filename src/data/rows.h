@@ -17,6 +17,7 @@
  *                                                           chance that a is the better one
  *     prompt, completion, label (a bool)   ROWS_UNPAIRED    unpaired preference
  *     prompt, completions, labels          ROWS_STEPWISE    stepwise supervision
+ *     prompt, completions, ranks           ROWS_RANKING     answers in an order, 1 the best
  *     input_ids (prompt_length)            ROWS_IDS         token ids
  *     prompt_ids, completions              ROWS_IDS         one prompt with k completions, as ids
  *     score                                ROWS_SCORES      what `hone score` writes
@@ -48,6 +49,7 @@ enum rows_kind {
     ROWS_STEPWISE,   /* prompt, completions = the steps (always text), step_good */
     ROWS_IDS,        /* prompt, completions[0..k) as ids */
     ROWS_SCORES,     /* score alone */
+    ROWS_RANKING,    /* prompt, completions[0..k), k > 1; ranks */
 };
 
 /* One of: messages (n_messages > 0), text (not NULL), ids (n_ids > 0), or nothing at all. */
@@ -75,6 +77,7 @@ struct row {
     double p_a;              /* .. chance that completions[0] is; from the label if not given */
     bool good;               /* ROWS_UNPAIRED */
     bool *step_good;         /* ROWS_STEPWISE: (n_completions) */
+    size_t *ranks;           /* ROWS_RANKING: (n_completions) from 1, the best; not all are equal */
     double score, strength;  /* NAN where not given */
     double weight, margin;   /* 1 and 0 where not given */
     char *annotator, *group; /* NULL where not given */

@@ -35,7 +35,7 @@ static int quality(struct reward_quality *out, double *correct, const struct sco
         size_t k = out->decided++;
         stated[k] = fmax(p_a[i], 1 - p_a[i]);
         right[k] = p->lead[i] == 0 ? 0.5 : (p->lead[i] > 0) == (majority > 0);
-        square[k] = (stated[k] - right[k]) * (stated[k] - right[k]);
+        square[k] = pow(p_a[i] - (majority > 0), 2); /* also where neither answer is in front */
         unit[k] = p->unit ? p->unit[i] : (uint32_t)i;
         sum += right[k];
         if (correct)
@@ -48,6 +48,7 @@ static int quality(struct reward_quality *out, double *correct, const struct sco
         out->accuracy = stats_wilson(sum, (double)n);
         out->ece = stats_bootstrap_ece(stated, right, unit, n, seed);
         out->brier = stats_bootstrap_mean(&(struct stats_sample){square, unit, n}, seed);
+        out->calibration.brier = out->brier.value;
     }
     free(stated);
     free(right);

@@ -6,6 +6,7 @@
 #include "util/buf.h"
 #include "util/file.h"
 #include "util/mem.h"
+#include "util/textstats.h"
 
 static void hash_part(struct buf *b, const struct row_part *p)
 {
@@ -111,4 +112,114 @@ size_t comparisons_decide(struct dataset *data, struct comparison *list, size_t 
         list[kept++] = c;
     }
     return kept;
+}
+
+/* ---- several answers a row ---- */
+
+void judgements_release(struct judgements *j)
+{
+    free(j->list);
+    free(j->start);
+    *j = (struct judgements){0};
+}
+
+void judgements_of_pairs(struct judgements *j, const struct comparison *c, size_t n)
+{
+    *j = (struct judgements){.list = xcalloc(n + 1, sizeof *j->list), .start = xcalloc(n + 1, sizeof *j->start), .n_rows = n};
+    for (size_t i = 0; i < n; i++) {
+        j->list[i] = (struct judged){.c = c[i], .a = 0, .b = 1};
+        j->start[i + 1] = i + 1;
+    }
+}
+
+void judgements_of_rankings(struct judgements *j, const struct dataset *data)
+{
+    size_t all = 0, n = 0;
+    for (size_t i = 0; i < data->n; i++)
+        all += data->rows[i].n_completions * (data->rows[i].n_completions - 1) / 2;
+    *j = (struct judgements){.list = xcalloc(all + 1, sizeof *j->list), .start = xcalloc(data->n + 1, sizeof *j->start), .n_rows = data->n};
+    for (size_t i = 0; i < data->n; i++) {
+        const struct row *row = &data->rows[i];
+        for (size_t a = 0; a < row->n_completions; a++)
+            for (size_t b = 0; b < row->n_completions; b++)
+                if (row->ranks[a] < row->ranks[b])
+                    j->list[n++] = (struct judged){.a = a, .b = b};
+        for (size_t k = j->start[i]; k < n; k++)
+            j->list[k].c = (struct comparison){.w_a = row->weight / (double)(n - j->start[i])};
+        j->start[i + 1] = n;
+    }
+}
+
+/* The place of an answer among those that a joined row has; a new one where it is not there. */
+static size_t place_of(struct word_table *answers, struct row *row, const struct row_part *part)
+{
+    struct buf b;
+    char hash[65];
+    buf_init(&b, (size_t)1 << 30);
+    hash_part(&b, part);
+    sha256_hex(hash, b.data, b.len);
+    buf_release(&b);
+    size_t place = word_table_id(answers, hash, true);
+    if (place == row->n_completions) {
+        row->completions = xreallocarray(row->completions, place + 1, sizeof *row->completions);
+        row->completions[row->n_completions++] = *part;
+    }
+    return place;
+}
+
+void judgements_join(struct dataset *joined, struct judgements *j, const struct dataset *pairs, const struct comparison *c, size_t n)
+{
+    *joined = (struct dataset){.path = pairs->path, .format_name = pairs->format_name, .kind = pairs->kind};
+    *j = (struct judgements){.list = xcalloc(n + 1, sizeof *j->list)};
+    struct word_table prompts;
+    word_table_init(&prompts);
+    size_t *row_of = xmalloc((n + 1) * sizeof *row_of), used = 0;
+    for (size_t i = 0; i < n; i++) {
+        char hash[65];
+        row_prompt_hash(hash, &pairs->rows[i]);
+        row_of[i] = word_table_id(&prompts, hash, true);
+    }
+    joined->rows = xcalloc(prompts.n + 1, sizeof *joined->rows);
+    joined->n = j->n_rows = prompts.n;
+    j->start = xcalloc(prompts.n + 1, sizeof *j->start);
+    size_t *next = xcalloc(prompts.n + 1, sizeof *next); /* pair that has a row's prompt, + 1; a chain in their order */
+    size_t *last = xcalloc(prompts.n + 1, sizeof *last), *after = xcalloc(n + 1, sizeof *after);
+    for (size_t i = 0; i < n; i++) {
+        size_t r = row_of[i];
+        if (next[r])
+            after[last[r]] = i + 1;
+        else
+            next[r] = i + 1;
+        last[r] = i;
+    }
+    for (size_t r = 0; r < joined->n; r++) {
+        struct row *row = &joined->rows[r];
+        struct word_table answers;
+        word_table_init(&answers);
+        for (size_t i = next[r]; i; i = after[i - 1]) {
+            const struct row *pair = &pairs->rows[i - 1];
+            if (i == next[r]) {
+                *row = *pair;
+                row->completions = NULL;
+                row->n_completions = 0;
+            }
+            size_t a = place_of(&answers, row, &pair->completions[0]), b = place_of(&answers, row, &pair->completions[1]);
+            j->list[used++] = (struct judged){.c = c[i - 1], .a = a, .b = b};
+        }
+        j->start[r + 1] = used;
+        word_table_release(&answers);
+    }
+    word_table_release(&prompts);
+    free(row_of);
+    free(next);
+    free(last);
+    free(after);
+}
+
+void joined_release(struct dataset *joined)
+{
+    for (size_t i = 0; i < joined->n; i++)
+        free(joined->rows[i].completions);
+    free(joined->rows);
+    *joined = (struct dataset){0};
 }
