@@ -5,7 +5,7 @@
 # The first member, whose seed is the run's own, is the single reward model.  Then what scoring costs: one reward model, the
 # ensemble and the average in turns.  Prints a table and keeps it with the runs.
 # Usage: bench/ensemble.sh FILE [FOLDER]     FILE: hh-rlhf's harmless-base rows (.jsonl.gz)
-#   HONE=build/hone, MEMBERS=4, STEPS=60 (of 8 pairs, a member), LAYERS=27 (the first of 30 that is adapted) and THREADS choose
+#   HONE=build/hone, MEMBERS=4, STEPS=120 (of 8 pairs, a member), LAYERS=27 (the first of 30 that is adapted) and THREADS choose
 #   the rest.  A run that was stopped goes on.  At most forty minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,7 +40,7 @@ run() { # a step, whose words go to the log
     }
 }
 run reward --model "$model" --train-data "$folder/learn.jsonl" --eval-data "$folder/held-out.jsonl" --seed 1 --ensemble "$members" \
-    --layers-from "${LAYERS:-27}" --learning-rate 3e-4 --head-learning-rate 1e-3 --warmup-ratio 0.05 --max-steps "${STEPS:-60}" \
+    --layers-from "${LAYERS:-27}" --learning-rate 3e-4 --head-learning-rate 1e-3 --warmup-ratio 0.05 --max-steps "${STEPS:-120}" \
     --save-steps 10 --output-dir "$folder/ensemble" --resume
 [ -e "$folder/average/manifest.json" ] ||
     run average --reward "$folder/ensemble" --model "$model" --center-data "$folder/learn.jsonl" \

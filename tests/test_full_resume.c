@@ -21,6 +21,7 @@ static const struct method_case {
     {"reward", "reward", "judgements", "", "adapter", "adapter_model.safetensors"},
     {"reward --full", "reward", "judgements", "--full", "model", "model.safetensors"},
     {"reward on rankings", "reward", "rankings", "--layers-from 1", "adapter", "adapter_model.safetensors"},
+    {"reward on ratings", "reward", "ratings", "", "adapter", "adapter_model.safetensors"},
     {"reward with Davidson's ties", "reward", "judgements", "--ties davidson --join-prompts --bootstrap", "adapter",
      "adapter_model.safetensors"},
     {"dpo", "dpo", "judgements", "", "adapter", "adapter_model.safetensors"},
@@ -93,6 +94,19 @@ static void write_rankings(const char *path, uint32_t first, uint32_t n)
     fclose(f);
 }
 
+static void write_ratings(const char *path, uint32_t first, uint32_t n)
+{
+    FILE *f = fopen(path, "w");
+    for (uint32_t i = first; i < first + n; i++) {
+        fprintf(f, "{\"prompt\": \"");
+        write_words(f, i / 3, 100);
+        fprintf(f, "\", \"completion\": \"");
+        write_words(f, i, 200);
+        fprintf(f, "\", \"rating\": %u}\n", 1 + i % 4);
+    }
+    fclose(f);
+}
+
 static int enter(void **state)
 {
     if (sandbox_enter(state))
@@ -104,6 +118,8 @@ static int enter(void **state)
     write_judgements("judgements-eval.jsonl", 40, 8);
     write_rankings("rankings.jsonl", 0, 40);
     write_rankings("rankings-eval.jsonl", 40, 8);
+    write_ratings("ratings.jsonl", 0, 60);
+    write_ratings("ratings-eval.jsonl", 60, 12);
     return 0;
 }
 

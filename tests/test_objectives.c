@@ -19,6 +19,7 @@
 #include "objective/ipo.h"
 #include "objective/kl.h"
 #include "objective/objective.h"
+#include "objective/ordinal.h"
 #include "objective/plackett_luce.h"
 #include "objective/ppo.h"
 #include "objective/scalar.h"
@@ -778,6 +779,68 @@ static void test_plackett_luce_refuses(void **state)
     assert_untouched(c.dscores, MOST);
 }
 
+/* ---- ratings ---- */
+
+struct rating_case {
+    double score, theta[4], dscore, dtheta[4];
+    size_t rating;
+};
+
+static double rating_loss(void *context)
+{
+    struct rating_case *c = context;
+    struct err err;
+    double nll, d, dtheta[4];
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, c->score, c->rating, c->theta, 4, &err), 0);
+    return nll;
+}
+
+static void test_ordinal(void **state)
+{
+    (void)state;
+    struct err err;
+    double nll, total = 0;
+    struct rating_case c = {.score = 0.719, .theta = {-2.385, -0.333, 0.208, 3.01}};
+    for (c.rating = 1; c.rating <= 5; c.rating++) {
+        assert_int_equal(ordinal_loss(&nll, &c.dscore, c.dtheta, c.score, c.rating, c.theta, 4, &err), 0);
+        check_gradient("score", &c.score, &c.dscore, 1, rating_loss, &c);
+        check_gradient("theta", c.theta, c.dtheta, 4, rating_loss, &c);
+        double upper = c.rating < 5 ? sigmoid(c.theta[c.rating - 1] - c.score) : 1;
+        double lower = c.rating > 1 ? sigmoid(c.theta[c.rating - 2] - c.score) : 0;
+        near("nll", nll, -log(upper - lower), 1e-13);
+        total += exp(-nll);
+    }
+    near("probabilities", total, 1, 1e-14);
+    /* far out, where the plain formula cancels: log(sigmoid(-40) - sigmoid(-41)) */
+    c = (struct rating_case){.score = 41, .theta = {-9, 0, 1, 2}, .rating = 3};
+    near("far", rating_loss(&c), 40 - log1p(-exp(-1.0)), 1e-12);
+    /* two ratings with a threshold of 0 are a coin of probability sigmoid(s) */
+    double zero = 0, d, dt;
+    assert_int_equal(ordinal_loss(&nll, &d, &dt, 0.719, 2, &zero, 1, &err), 0);
+    near("two ratings", nll, softplus(-0.719), 1e-15);
+}
+
+static void test_ordinal_refuses(void **state)
+{
+    (void)state;
+    struct err err;
+    double nll = UNTOUCHED, d = UNTOUCHED, theta[3] = {-1, 0, 2}, dtheta[3] = {UNTOUCHED, UNTOUCHED, UNTOUCHED};
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 0, theta, 3, &err), -1);
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 5, theta, 3, &err), -1);
+    assert_says(&err, "none of 1 to 4");
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, NAN, 2, theta, 3, &err), -1);
+    assert_says(&err, "'score[0]'");
+    theta[1] = 2;
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 2, theta, 3, &err), -1);
+    assert_says(&err, "do not rise");
+    theta[1] = INFINITY;
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 2, theta, 3, &err), -1);
+    assert_says(&err, "'theta[1]'");
+    assert_untouched(&nll, 1);
+    assert_untouched(&d, 1);
+    assert_untouched(dtheta, 3);
+}
+
 /* ---- PPO ---- */
 
 struct tokens_case {
@@ -1292,6 +1355,8 @@ int main(void)
         cmocka_unit_test(test_golden_plackett_luce),
         cmocka_unit_test(test_plackett_luce),
         cmocka_unit_test(test_plackett_luce_refuses),
+        cmocka_unit_test(test_ordinal),
+        cmocka_unit_test(test_ordinal_refuses),
         cmocka_unit_test(test_golden_ppo),
         cmocka_unit_test(test_gradient_ppo),
         cmocka_unit_test(test_ppo_first_mini_batch),

@@ -180,6 +180,53 @@ static void test_davidson(void **state)
     assert_true(is_there("again/manifest.json"));
 }
 
+/* Answer 0 of each prompt is rated best: the scores learn it, and the thresholds are kept at the scores' scale. */
+static void test_ratings(void **state)
+{
+    (void)state;
+    FILE *f = fopen("ratings.jsonl", "w");
+    for (uint32_t k = 0; k < ANSWERS; k++)
+        for (uint32_t i = 0; i < ROWS; i++) {
+            fprintf(f, "{\"prompt\": \"%s %u\", \"completion\": ", word(i, 0), i);
+            answer(f, i, k);
+            fprintf(f, ", \"rating\": %u}\n", k < 2 ? 4 - k : 1);
+        }
+    fclose(f);
+    run_ok(TRAIN "--train-data ratings.jsonl --eval-data ratings.jsonl --per-device-train-batch-size 12 --max-steps 12 --output-dir rated");
+    double loss[12], accuracy[12], decided[12];
+    assert_int_equal(column(loss, 12, "rated", "loss"), 12);
+    column(accuracy, 12, "rated", "eval_accuracy");
+    column(decided, 12, "rated", "decided");
+    /* at first as often as in the data, each rating counted once more: (25, 1, 13, 13) / 52 for (24, 0, 12, 12) / 48 */
+    expect_near(loss[0], -(0.5 * log(25 / 52.) + 0.5 * log(13 / 52.)), 1e-5, "loss at first", 0);
+    assert_true(loss[11] < loss[0] && accuracy[11] > 0.6 && decided[0] == ROWS * 5);
+    json_t *notes = json_load_file("rated/adapter/hone.json", 0, NULL), *ratings = json_object_get(notes, "ratings");
+    json_t *thresholds = json_object_get(ratings, "thresholds");
+    assert_int_equal(json_array_size(thresholds), 3);
+    for (size_t i = 1; i < 3; i++)
+        assert_true(json_number_value(json_array_get(thresholds, i)) > json_number_value(json_array_get(thresholds, i - 1)));
+    json_decref(notes);
+    run_ok("$HONE score --model golden/models/llama --tokenizer tokenizer --reward rated --data ratings.jsonl --quiet");
+    /* law 2 */
+    run_ok(TRAIN "--train-data ratings.jsonl --eval-data ratings.jsonl --per-device-train-batch-size 4 --gradient-accumulation-steps 3 "
+           "--max-steps 12 --threads 2 --micro-batch-tokens 20 --output-dir rated-2");
+    expect_same_file("rated", "rated-2", "metrics.jsonl");
+    expect_same_file("rated/adapter", "rated-2/adapter", "adapter_model.safetensors");
+    expect_same_file("rated/adapter", "rated-2/adapter", "hone.json");
+    static const char *const bad[] = {"0", "21", "2.5", "\"good\""};
+    for (size_t i = 0; i < 4; i++) {
+        text_write("bad.jsonl", "{\"prompt\": \"p\", \"completion\": \"c\", \"rating\": %s}\n", bad[i]);
+        struct ended e = run(TRAIN "--train-data bad.jsonl --output-dir bad");
+        if (e.code != 1 || !strstr(e.err, "'bad.jsonl' line 1") || !strstr(e.err, "\"rating\""))
+            fail_msg("%s", e.err);
+        ended_release(&e);
+    }
+    text_write("bad.jsonl", "{\"prompt\": \"p\", \"completion\": \"c\", \"rating\": 1}\n");
+    struct ended e = run(TRAIN "--train-data bad.jsonl --output-dir worse");
+    assert_true(e.code == 1 && strstr(e.err, "tells nothing apart") && !is_there("worse"));
+    ended_release(&e);
+}
+
 static void test_strength(void **state)
 {
     (void)state;
@@ -221,7 +268,7 @@ static void test_refused(void **state)
         ended_release(&e);
     }
     struct ended e = run(TRAIN "--train-data rankings.jsonl --eval-data pairs.jsonl --output-dir bad");
-    assert_true(e.code == 1 && strstr(e.err, "both must be pairs, or both rankings"));
+    assert_true(e.code == 1 && strstr(e.err, "both must be pairs, or rankings, or ratings"));
     ended_release(&e);
     e = run("$HONE dpo --model golden/models/llama --tokenizer tokenizer --train-data rankings.jsonl --output-dir bad");
     assert_true(e.code == 1 && strstr(e.err, "rankings"));
@@ -233,7 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rankings_of_two_are_pairs), cmocka_unit_test(test_trees_of_several), cmocka_unit_test(test_plackett_luce_learns),
-        cmocka_unit_test(test_arrangements), cmocka_unit_test(test_davidson), cmocka_unit_test(test_strength), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_arrangements), cmocka_unit_test(test_davidson), cmocka_unit_test(test_ratings), cmocka_unit_test(test_strength), cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);
 }

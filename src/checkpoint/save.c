@@ -86,6 +86,13 @@ int head_notes_write(const struct head_notes *notes, const char *folder, struct 
     buf_json_double(&b, notes->tie_parameter);
     if (notes->davidson)
         buf_str(&b, ", \"ties\": \"davidson\"");
+    if (notes->n_thresholds) {
+        buf_str(&b, ", \"ratings\": {");
+        write_doubles(&b, "thresholds", notes->threshold, notes->n_thresholds);
+        buf_str(&b, ", \"scale\": ");
+        buf_json_double(&b, notes->rating_scale);
+        buf_str(&b, "}");
+    }
     if (notes->calibrator.temperature > 0)
         write_calibrator(&b, &notes->calibrator);
     buf_str(&b, "}\n");
@@ -240,9 +247,14 @@ int head_notes_read(struct head_notes *notes, const char *folder, struct err *er
         json_t *o = json_load_file(path, 0, &why);
         notes->score_bias = json_number_value(json_object_get(o, "score_bias"));
         notes->tie_parameter = json_number_value(json_object_get(o, "tie_parameter"));
+        const json_t *ratings = json_object_get(o, "ratings"), *list = json_object_get(ratings, "thresholds");
+        notes->n_thresholds = json_array_size(list);
+        notes->rating_scale = json_number_value(json_object_get(ratings, "scale"));
+        bool rated = notes->n_thresholds <= sizeof notes->threshold / sizeof *notes->threshold &&
+                     rising(notes->threshold, list, notes->n_thresholds, -HUGE_VAL, HUGE_VAL);
         const char *ties = json_string_value(json_object_get(o, "ties"));
         notes->davidson = ties && !strcmp(ties, "davidson");
-        if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter) || !read_calibrator(&notes->calibrator, o))
+        if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter) || !rated || !read_calibrator(&notes->calibrator, o))
             rc = err_set(err, "'%s' is not the JSON object that belongs to a head: %s", path,
                          o ? "a number is missing or out of its range" : why.text);
         json_decref(o);

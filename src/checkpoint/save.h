@@ -13,6 +13,8 @@ struct head_notes {
     double score_bias;    /* added to every score: centres the scores on a reference set */
     bool davidson;        /* the ties are Davidson's */
     double tie_parameter; /* eta of Rao-Kupper's ties, or ln nu of Davidson's; 0 where there are none */
+    size_t n_thresholds;  /* of ratings: P(rating <= c) = sigmoid((threshold[c - 1] - score) / rating_scale) */
+    double threshold[20], rating_scale;
     struct calibrator calibrator; /* from leads to probabilities */
 };
 

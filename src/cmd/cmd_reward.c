@@ -31,7 +31,7 @@ static const struct option own[] = {
      "rows without a margin get so many times their strength as one: the better answer should lead by it", .min = 0, .max = 1e6},
     {"ties", OPTION_CHOICE, FIELD(ties), "rao_kupper", "whose model of ties, where the data has any", .choices = bradley_terry_ties_names},
     {"tie_learning_rate", OPTION_FLOAT, FIELD(tie_learning_rate), "1e-2",
-     "rate of the threshold between ties and wins, where the data has ties", .min = 0, .max = 10},
+     "rate of the threshold between ties and wins, and of those between ratings", .min = 0, .max = 10},
     {"ranking_loss", OPTION_CHOICE, FIELD(ranking_loss), "plackett_luce", "what is learned from rankings: the order as a whole, or all its pairs",
      .choices = ranking_names},
     {"join_prompts", OPTION_BOOL, FIELD(join_prompts), "false",
@@ -79,6 +79,7 @@ struct member {
     struct side train, eval;
     struct dataset center_data;
     struct examples center_rows;
+    size_t rating_count[ROWS_MAX_RATING], n_ratings; /* of rated answers */
     size_t *draw;       /* the bootstrap sample */
     float *eval_scores; /* of all held-out completions, at the scale of training */
     double temperature; /* as trained: what scaling the scores has made of 1 */
@@ -134,6 +135,11 @@ static int side_init(struct side *s, struct dataset *data, const struct reward_a
         judgements_of_rankings(&s->labels, data);
         return 0;
     }
+    if (data->kind == ROWS_RATING) {
+        judgements_join_ratings(&s->joined, &s->labels, &s->all);
+        *data = s->joined;
+        return 0;
+    }
     s->pairs = comparisons_merge(&s->all, &s->n);
     if (strength_margins(&s->all, s->pairs, s->n, args->strength_margin, err))
         return -1;
@@ -157,17 +163,31 @@ static void side_release(struct side *s, struct dataset *data)
     free(s->pairs);
 }
 
+/* How often each rating stands in the rows to learn from; they go up to the highest of all rows. */
+static int count_ratings(struct member *m, struct err *err)
+{
+    const struct dataset *both[] = {&m->train.all, &m->eval.all};
+    for (size_t s = 0; s < 2; s++)
+        for (size_t i = 0; i < both[s]->n; i++) {
+            size_t rating = both[s]->rows[i].ratings[0];
+            m->n_ratings = rating > m->n_ratings ? rating : m->n_ratings;
+            m->rating_count[rating - 1] += s == 0;
+        }
+    return m->n_ratings > 1 ? 0 : err_set(err, "'%s': all ratings are 1, which tells nothing apart: give rows of at least two",
+                                          m->t.train_data.path);
+}
+
 static int member_open(struct member *m, struct err *err)
 {
     struct training *t = &m->t;
     if (training_open(t, "reward", &m->args.train, &m->options, err) || training_add_head(t, err) ||
-        training_read(t, 1u << ROWS_PAIR | 1u << ROWS_RANKING, "pairs of completions or rankings", err))
+        training_read(t, 1u << ROWS_PAIR | 1u << ROWS_RANKING | 1u << ROWS_RATING, "pairs of completions, rankings or ratings", err))
         return -1;
-    if (t->eval_data.n && (t->eval_data.kind == ROWS_RANKING) != (t->train_data.kind == ROWS_RANKING))
-        return err_set(err, "'%s' holds %s and '%s' %s: both must be pairs, or both rankings", t->train_data.path,
+    if (t->eval_data.n && t->eval_data.kind != t->train_data.kind)
+        return err_set(err, "'%s' holds %s and '%s' %s: both must be pairs, or rankings, or ratings", t->train_data.path,
                        t->train_data.format_name, t->eval_data.path, t->eval_data.format_name);
     if (side_init(&m->train, &t->train_data, &m->args, err) || side_init(&m->eval, &t->eval_data, &m->args, err) ||
-        training_encode(t, false, err))
+        (t->train_data.kind == ROWS_RATING && count_ratings(m, err)) || training_encode(t, false, err))
         return -1;
     return m->args.center_data ? read_center_data(t, m->args.center_data, &m->center_data, &m->center_rows, err) : 0;
 }
@@ -202,7 +222,8 @@ static int member_train(struct member *m, struct err *err)
         return -1;
     bool ties = any_ties(&m->train) || any_ties(&m->eval);
     double ratio = a->learning_rate > 0 ? m->args.tie_learning_rate / a->learning_rate : 1;
-    if (reward_init(&m->reward, &t->learner, ties, (enum bradley_terry_ties)m->args.ties, ratio, &t->optimizer, err))
+    if (m->n_ratings ? reward_init_ratings(&m->reward, &t->learner, m->rating_count, m->n_ratings, ratio, &t->optimizer, err)
+                     : reward_init(&m->reward, &t->learner, ties, (enum bradley_terry_ties)m->args.ties, ratio, &t->optimizer, err))
         return -1;
     if (m->args.bootstrap) {
         m->draw = xmalloc(t->train.n * sizeof *m->draw);
@@ -231,7 +252,7 @@ static void show_baselines(struct member *m)
     struct labelled a = {&m->train.all, m->train.pairs, m->train.n}, b = {&m->eval.all, m->eval.pairs, m->eval.n};
     struct reward_baselines base;
     struct err ignored;
-    if (b.n == 0 || b.data->rows[0].completions[0].n_ids ||
+    if (a.n == 0 || b.n == 0 || b.data->rows[0].completions[0].n_ids ||
         reward_baselines(&base, NULL, NULL, &a, &b, (uint32_t)t->args->seed, &ignored) || base.length.pairs == 0)
         return;
     json_object_set_new(t->about, "baselines", json_pack("{s:o, s:o, s:I}", "length_only", json_interval(base.length.accuracy),
@@ -245,6 +266,19 @@ static void show_baselines(struct member *m)
     if (base.n_train < a.n)
         fprintf(stderr, "; they were fitted to %zu of the %zu training pairs", base.n_train, a.n);
     fputc('\n', stderr);
+}
+
+/* At the scale of the scores as they are saved. */
+static void keep_thresholds(struct member *m)
+{
+    struct head_notes *notes = &m->t.notes;
+    if (m->reward.n_ratings == 0)
+        return;
+    notes->n_thresholds = m->reward.n_ratings - 1;
+    notes->rating_scale = m->temperature;
+    reward_thresholds(&m->reward, notes->threshold);
+    for (size_t i = 0; i < notes->n_thresholds; i++)
+        notes->threshold[i] = notes->threshold[i] * m->temperature + notes->score_bias;
 }
 
 /* The scores of the trained model: their scale, what they are worth, and into the folder. */
@@ -273,6 +307,7 @@ static int member_finish(struct member *m, struct job *job, bool first, struct e
         free(lead);
         t->notes.tie_parameter = reward_tie_parameter(&m->reward);
         t->notes.davidson = m->reward.ties == TIES_DAVIDSON;
+        keep_thresholds(m);
         job->temperatures += m->temperature;
         rc = training_finish(t, err);
     }

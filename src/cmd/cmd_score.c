@@ -176,7 +176,7 @@ int cmd_score(int argc, char **argv)
     struct rewards rewards = {0};
     struct rows_config config = {.system = args.system};
     unsigned kinds = 1u << ROWS_TEXT | 1u << ROWS_CHAT | 1u << ROWS_COMPLETION | 1u << ROWS_PAIR |
-                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING;
+                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING;
     int rc = base_open(&l, &args.base, &err);
     if (rc == 0)
         rc = load_rewards(&rewards, args.reward.data, args.reward.n, &l, &err);

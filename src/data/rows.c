@@ -635,6 +635,18 @@ static int convert_unpaired(struct reader *r)
     return label ? truth(r, &r->row->good, label, "label") : missing(r, "label");
 }
 
+static int convert_rating(struct reader *r)
+{
+    double rating = 0;
+    if (convert_completion(r) || number(r, &rating, "rating", 1, ROWS_MAX_RATING))
+        return -1;
+    if (rating != floor(rating) || rating == 0)
+        return refuse(r, "the field \"rating\" must be a whole number from 1, the worst, to %d", ROWS_MAX_RATING);
+    r->row->ratings = xcalloc(1, sizeof *r->row->ratings);
+    r->row->ratings[0] = (size_t)rating;
+    return 0;
+}
+
 static int convert_alpaca(struct reader *r)
 {
     struct row_part *part = add_completions(r->row, 1);
@@ -807,6 +819,7 @@ static const struct form forms[] = {
      convert_stepwise},
     {"completion", "label", NULL, ROWS_UNPAIRED, "unpaired preferences (prompt, completion, label)",
      convert_unpaired},
+    {"completion", "rating", NULL, ROWS_RATING, "ratings (prompt, completion, rating)", convert_rating},
     {"completion", NULL, NULL, ROWS_COMPLETION, "demonstrations (prompt, completion)",
      convert_completion},
     {"a", "b", NULL, ROWS_PAIR, "judgements (prompt, a, b, label or p_a)", convert_judgement},
@@ -828,6 +841,7 @@ static void row_release(struct row *row)
     free(row->completions);
     free(row->step_good);
     free(row->ranks);
+    free(row->ratings);
     free(row->id);
     free(row->annotator);
     free(row->group);

@@ -15,6 +15,7 @@
  *     .. both as "\n\nHuman: .."           ROWS_PAIR        hh-rlhf transcripts, made messages
  *     prompt, a, b, label or p_a           ROWS_PAIR        judgements: "a", "b" or "tie", or the
  *                                                           chance that a is the better one
+ *     prompt, completion, rating           ROWS_RATING      answers with a grade, 1 the worst
  *     prompt, completion, label (a bool)   ROWS_UNPAIRED    unpaired preference
  *     prompt, completions, labels          ROWS_STEPWISE    stepwise supervision
  *     prompt, completions, ranks           ROWS_RANKING     answers in an order, 1 the best
@@ -49,6 +50,7 @@ enum rows_kind {
     ROWS_STEPWISE,   /* prompt, completions = the steps (always text), step_good */
     ROWS_IDS,        /* prompt, completions[0..k) as ids */
     ROWS_SCORES,     /* score alone */
+    ROWS_RATING,     /* prompt, completions[0], ratings */
     ROWS_RANKING,    /* prompt, completions[0..k), k > 1; ranks */
 };
 
@@ -60,6 +62,8 @@ struct row_part {
     int32_t *ids;
     size_t n_ids;
 };
+
+#define ROWS_MAX_RATING 20
 
 enum row_label { ROW_NO_LABEL, ROW_A, ROW_B, ROW_TIE };
 
@@ -77,6 +81,7 @@ struct row {
     double p_a;              /* .. chance that completions[0] is; from the label if not given */
     bool good;               /* ROWS_UNPAIRED */
     bool *step_good;         /* ROWS_STEPWISE: (n_completions) */
+    size_t *ratings;         /* ROWS_RATING: (n_completions) 1 (the worst) .. ROWS_MAX_RATING */
     size_t *ranks;           /* ROWS_RANKING: (n_completions) from 1, the best; not all are equal */
     double score, strength;  /* NAN where not given */
     double weight, margin;   /* 1 and 0 where not given */

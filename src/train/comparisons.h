@@ -44,4 +44,8 @@ void judgements_of_rankings(struct judgements *j, const struct dataset *data);
 void judgements_join(struct dataset *joined, struct judgements *j, const struct dataset *pairs, const struct comparison *c, size_t n);
 void joined_release(struct dataset *joined);
 
+/* Of rated answers, those of one prompt become one row; its comparisons are every two answers of different rating, for what is
+ * counted and judged. */
+void judgements_join_ratings(struct dataset *joined, struct judgements *j, const struct dataset *rated);
+
 #endif

@@ -21,6 +21,32 @@ int reward_init(struct reward *r, struct learner *l, bool has_ties, enum bradley
     return r->threshold_grad ? optimizer_add(o, "ties", &r->threshold, r->threshold_grad, tie_lr_ratio, err) : -1;
 }
 
+int reward_init_ratings(struct reward *r, struct learner *l, const size_t *count, size_t n, double lr_ratio, struct optimizer *o,
+                        struct err *err)
+{
+    *r = (struct reward){.learner = l, .n_ratings = n};
+    params_add(&r->threshold, "thresholds", 1, n - 1, 1, false);
+    if (params_allocate(&r->threshold, "the thresholds of ratings", err))
+        return -1;
+    double all = 0, below = 0, last = 0;
+    for (size_t i = 0; i < n; i++)
+        all += (double)count[i] + 1;
+    for (size_t i = 0; i + 1 < n; i++) { /* with scores of 0: as often as in the data */
+        below += (double)count[i] + 1;
+        double theta = log(below / (all - below));
+        r->threshold.data[i] = (float)(i ? log(theta - last) : theta);
+        last = theta;
+    }
+    r->threshold_grad = params_twin(&r->threshold, "the thresholds of ratings", err);
+    return r->threshold_grad ? optimizer_add(o, "thresholds", &r->threshold, r->threshold_grad, lr_ratio, err) : -1;
+}
+
+void reward_thresholds(const struct reward *r, double *theta)
+{
+    for (size_t i = 0; i + 1 < r->n_ratings; i++)
+        theta[i] = i ? theta[i - 1] + exp((double)r->threshold.data[i]) : (double)r->threshold.data[0];
+}
+
 void reward_release(struct reward *r)
 {
     params_release(&r->threshold);
@@ -30,7 +56,7 @@ void reward_release(struct reward *r)
 
 double reward_tie_parameter(const struct reward *r)
 {
-    if (r->threshold.n == 0)
+    if (r->threshold.n == 0 || r->n_ratings)
         return 0;
     double x = (double)r->threshold.data[0];
     return r->ties == TIES_DAVIDSON ? x : exp(x);
@@ -43,12 +69,12 @@ static const struct judgements *judgements_of(const struct reward *r, bool train
 
 static int begin(void *self, const struct examples *e, const size_t *rows, size_t n, bool train, struct err *err)
 {
-    (void)e, (void)err;
+    (void)err;
     struct reward *r = self;
     const struct judgements *j = judgements_of(r, train);
     r->n = r->rankings ? n : 0;
     for (size_t i = 0; !r->rankings && i < n; i++)
-        r->n += j->start[rows[i] + 1] - j->start[rows[i]];
+        r->n += r->n_ratings ? e->list[rows[i]].n_completions : j->start[rows[i] + 1] - j->start[rows[i]];
     r->decided = r->right = r->scored = 0;
     r->loss = r->margin = r->sum = 0;
     r->min = INFINITY;
@@ -56,7 +82,7 @@ static int begin(void *self, const struct examples *e, const size_t *rows, size_
     if (train) {
         learner_clear_gradients(r->learner);
         if (r->threshold_grad)
-            r->threshold_grad[0] = 0;
+            memset(r->threshold_grad, 0, r->threshold.n * sizeof *r->threshold_grad);
     }
     return 0;
 }
@@ -107,13 +133,31 @@ static int rank(struct reward *r, const struct row *row, const double *scores, d
     return rc;
 }
 
+/* A rated answer. */
+static int rate(struct reward *r, size_t rating, double score, double weight, double *d, struct err *err)
+{
+    double nll, theta[ROWS_MAX_RATING], dtheta[ROWS_MAX_RATING], c = r->center_rewards_coefficient, later = 0;
+    size_t n = r->n_ratings - 1;
+    reward_thresholds(r, theta);
+    if (ordinal_loss(&nll, d, dtheta, score, rating, theta, n, err))
+        return -1;
+    r->loss += weight * nll + c * (4 * score * score);
+    *d = weight * *d + c * 8 * score;
+    for (size_t i = n; i-- > 0;) { /* raising a step raises all thresholds after it */
+        later += dtheta[i];
+        double inner = i ? exp((double)r->threshold.data[i]) : 1;
+        r->threshold_grad[i] += (float)(weight * later * inner / (double)r->n);
+    }
+    return 0;
+}
+
 /* All of a row: d: (completions) zeros, out, the gradient as if the row were alone. */
 static int judge(struct reward *r, const struct example *e, const struct judged *list, size_t n, const double *scores, double *d,
                  struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         double da, db;
-        if (r->plackett_luce) {
+        if (r->plackett_luce || r->n_ratings) {
             count(r, &list[i].c, scores[list[i].a], scores[list[i].b]);
             continue;
         }
@@ -128,6 +172,9 @@ static int judge(struct reward *r, const struct example *e, const struct judged 
         r->max = fmax(r->max, scores[k]);
     }
     r->scored += e->n_completions;
+    for (size_t k = 0; r->n_ratings && k < e->n_completions; k++)
+        if (rate(r, e->row->ratings[k], scores[k], e->row->weight, &d[k], err))
+            return -1;
     return r->plackett_luce ? rank(r, e->row, scores, d, e->n_completions, err) : 0;
 }
 
@@ -190,7 +237,7 @@ static int end(void *self, struct metrics *m, bool train, struct err *err)
     metrics_put(m, "min_reward", r->min);
     metrics_put(m, "mean_reward", r->sum / (double)r->scored);
     metrics_put(m, "max_reward", r->max);
-    if (r->threshold.n)
+    if (r->threshold.n && !r->n_ratings)
         metrics_put(m, r->ties == TIES_DAVIDSON ? "tie_ln_nu" : "tie_eta", reward_tie_parameter(r));
     return 0;
 }
