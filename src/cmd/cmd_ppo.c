@@ -64,7 +64,7 @@ static int open_critic(struct job *j, struct err *err)
 {
     const struct train_args *a = &j->args->online.train;
     struct online *o = &j->online;
-    const struct reward_model *first = o->n_models ? &o->models[0] : NULL;
+    const struct reward_model *first = o->models.n ? &o->models.list[0].list[0] : NULL;
     struct net *critic = &j->ppo.critic;
     if (first ? head_copy(&j->value_head, &first->head, err) : head_init(&j->value_head, o->t.base.model.config.width, err))
         return -1;

@@ -46,6 +46,7 @@ int cmd_logprobs(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_chat(int argc, char **argv);
+int cmd_average(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 
 #endif

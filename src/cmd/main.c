@@ -25,6 +25,7 @@ static const struct command commands[] = {
     {"chat", "talk to a model", cmd_chat},
     {"sft", "learn from demonstrations", cmd_sft},
     {"reward", "train a reward model on comparisons", cmd_reward},
+    {"average", "several reward models into one, by their weights", cmd_average},
     {"ppo", "learn from a reward model: sample, score, optimise", cmd_ppo},
     {"grpo", "learn from any mix of rewards, each answer beside others to its prompt", cmd_grpo},
     {"rloo", "the same by REINFORCE, leave one out", cmd_rloo},

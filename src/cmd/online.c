@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "objective/advantages.h"
-#include "reward/score.h"
 #include "util/file.h"
 #include "util/mem.h"
 
@@ -36,17 +35,10 @@ static int open_frozen(struct online *o, struct err *err)
     return 0;
 }
 
-static int open_models(struct online *o, struct err *err)
+/* What reward models stand on. */
+static const struct loaded *base_of(const struct online *o)
 {
-    for (size_t i = 0; i < o->mix.n; i++) {
-        struct reward *r = &o->mix.list[i];
-        if (r->kind != REWARD_MODEL)
-            continue;
-        if (load_reward(&o->models[o->n_models], r->text, o->has_frozen ? &o->frozen : &o->t.base, err))
-            return -1;
-        r->net = &o->models[o->n_models++].net;
-    }
-    return 0;
+    return o->has_frozen ? &o->frozen : &o->t.base;
 }
 
 static int parse_rewards(struct online *o, struct err *err)
@@ -57,6 +49,7 @@ static int parse_rewards(struct online *o, struct err *err)
     o->mix.program_seconds = a->reward_timeout;
     o->mix.max_tokens = (size_t)a->response_length;
     o->mix.micro_tokens = (size_t)a->train.micro_batch_tokens;
+    o->mix.aggregate = aggregate_of(&a->aggregate);
     return 0;
 }
 
@@ -81,8 +74,8 @@ int online_open(struct online *o, const char *command, const struct online_args 
         o->t.command = command;
     if (parsed || training_open(&o->t, command, &args->train, options, err) ||
         training_read_prompts(&o->t, reward_mix_reads_rows(&o->mix), err) || check_lengths(o, err) ||
-        reward_mix_check(&o->mix, &o->t.train_data, &o->t.base.model, err) || open_frozen(o, err) || open_models(o, err) ||
-        watch_open(&o->watch, &args->watch, &o->t, &o->mix, o->has_frozen ? &o->frozen : &o->t.base, err))
+        reward_mix_check(&o->mix, &o->t.train_data, &o->t.base.model, err) || open_frozen(o, err) ||
+        mix_models_open(&o->models, &o->mix, base_of(o), err) || watch_open(&o->watch, &args->watch, &o->t, &o->mix, base_of(o), err))
         return -1;
     o->n_stop = model_stop_tokens(&o->t.base.model, o->stop);
     return 0;
@@ -118,21 +111,10 @@ static int sample(struct online *o, struct experience *x, const size_t *rows, si
     return rc;
 }
 
-/* How far the reward models are apart on a completion. */
-static double disagreement_on(const struct online *o, const double *scores, size_t n, size_t c)
-{
-    float own[MAX_REWARDS];
-    size_t k = 0;
-    for (size_t i = 0; i < o->mix.n; i++)
-        if (o->mix.list[i].kind == REWARD_MODEL)
-            own[k++] = (float)scores[i * n + c];
-    return (double)score_summary(own, k).std;
-}
-
 static int score(struct online *o, struct experience *x, struct err *err)
 {
-    double *scores = xcalloc(o->mix.n * x->n + 1, sizeof *scores);
-    int rc = reward_mix_score(scores, &o->mix, x, &o->t.base.model, err);
+    double *scores = xcalloc((o->mix.n + 1) * x->n + 1, sizeof *scores), *spread = scores + o->mix.n * x->n;
+    int rc = reward_mix_score(scores, spread, &o->mix, x, &o->t.base.model, err);
     for (size_t c = 0; rc == 0 && c < x->n; c++) {
         double sum = 0;
         for (size_t i = 0; i < o->mix.n; i++)
@@ -140,8 +122,7 @@ static int score(struct online *o, struct experience *x, struct err *err)
         if (!isfinite(sum))
             rc = err_set(err, "the score of a completion is not finite");
         x->scores[c] = sum - (x->finished[c] ? 0 : o->args->missing_eos_penalty);
-        if (o->n_models > 1)
-            o->disagreement += disagreement_on(o, scores, x->n, c);
+        o->disagreement += spread[c];
     }
     for (size_t i = 0; rc == 0 && i < o->mix.n; i++) {
         ARRAY_GROW(o->scores[i], o->n_scores + x->n, o->capacity[i]);
@@ -179,7 +160,7 @@ void online_put_rewards(struct online *o, struct metrics *m)
         snprintf(key, sizeof key, "rewards/%s/std", o->mix.list[i].name);
         metrics_put(m, key, sample_std(o->scores[i], o->n_scores));
     }
-    if (o->n_models > 1)
+    if (reward_mix_disagrees(&o->mix))
         metrics_put(m, "objective/score_disagreement", o->disagreement / n);
     o->n_scores = 0;
     o->disagreement = 0;
@@ -249,15 +230,19 @@ int online_run(struct online *o, const struct online_method *method, struct err 
 /* ---- the end ---- */
 
 /* What the answers were scored by, with its hash where it is a file or a model. */
-static json_t *about_reward(const struct reward *r)
+static json_t *about_reward(const struct reward_part *r)
 {
     char hash[65];
-    json_t *about = json_pack("{s:s, s:f}", "reward", r->text, "weight", r->weight);
-    if (r->kind == REWARD_MODEL) {
-        const struct params *head = &r->net->head->params;
+    json_t *about = json_pack("{s:s, s:f}", "reward", r->text, "weight", r->weight), *heads = json_array();
+    for (size_t i = 0; i < r->n_nets; i++) {
+        const struct params *head = &r->nets[i]->head->params;
         sha256_hex(hash, head->data, head->n * sizeof(float));
-        json_object_set_new(about, "head_sha256", json_string(hash));
-    } else if (r->kind == REWARD_PROGRAM) {
+        json_array_append_new(heads, json_string(hash));
+    }
+    if (r->n_nets)
+        json_object_set(about, "heads_sha256", heads);
+    json_decref(heads);
+    if (r->kind == REWARD_PROGRAM) {
         char *file = xstrndup(r->command, strcspn(r->command, " \t"));
         if (file_sha256(hash, file, NULL) == 0)
             json_object_set_new(about, "sha256", json_string(hash));
@@ -277,8 +262,7 @@ int online_finish(struct online *o, struct err *err)
 
 int online_close(struct online *o, int rc, const struct err *err)
 {
-    for (size_t i = 0; i < o->n_models; i++)
-        reward_model_release(&o->models[i]);
+    mix_models_release(&o->models);
     for (size_t i = 0; i < MAX_REWARDS; i++)
         free(o->scores[i]);
     reward_mix_release(&o->mix);

@@ -3,8 +3,8 @@
 #ifndef HONE_CMD_ONLINE_H
 #define HONE_CMD_ONLINE_H
 
+#include "cmd/rewarding.h"
 #include "cmd/watch.h"
-#include "reward/mix.h"
 #include "rollout/experience.h"
 
 struct online_args {
@@ -12,15 +12,17 @@ struct online_args {
     struct strings reward, reward_weights;
     int64_t iterations, num_generations, response_length, slots;
     double temperature, missing_eos_penalty, reward_timeout;
+    struct aggregate_args aggregate;
     struct watch_args watch;
 };
 
-/* The groups "Rollouts" and "Monitor"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
+/* The groups "Rollouts", "Ensembles" and "Monitor"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
  * rows for its own table, of a struct that begins with online_args. */
 enum { N_ONLINE_OPTIONS = 6 };
 extern const struct option online_options[N_ONLINE_OPTIONS];
 #define ONLINE_GROUPS                                                                              \
     {"Rollouts", online_options, N_ONLINE_OPTIONS, 0},                                             \
+        AGGREGATE_GROUP(offsetof(struct online_args, aggregate)),                                  \
         {"Monitor", watch_options, N_WATCH_OPTIONS, offsetof(struct online_args, watch)}
 #define ONLINE_NUM_GENERATIONS(value, least)                                                       \
     {"num_generations", OPTION_INT, offsetof(struct online_args, num_generations), value,          \
@@ -37,8 +39,7 @@ struct online {
     const struct online_args *args;
     struct training t;
     struct reward_mix mix;
-    struct reward_model models[MAX_REWARDS]; /* those of the mix, in its order */
-    size_t n_models;
+    struct mix_models models;
     struct loaded frozen; /* of full fine-tuning: the model as it was, for reference, reward models and critic */
     bool has_frozen;
     struct net reference;

@@ -41,23 +41,16 @@ int watch_open(struct watch *w, const struct watch_args *args, struct training *
         return 0;
     if (reward_mix_parse(&w->gold, &args->gold, 1, NULL, 0, err))
         return err_prefix(err, "--gold");
-    struct reward *r = &w->gold.list[0];
     w->gold.program_seconds = mix->program_seconds;
     w->gold.max_tokens = mix->max_tokens;
     w->gold.micro_tokens = mix->micro_tokens;
-    if (r->kind == REWARD_MODEL) {
-        w->has_model = true;
-        if (load_reward(&w->model, r->text, base, err))
-            return err_prefix(err, "--gold");
-        r->net = &w->model.net;
-    }
-    return reward_mix_check(&w->gold, &t->train_data, &t->base.model, err) ? err_prefix(err, "--gold") : 0;
+    return mix_models_open(&w->models, &w->gold, base, err) || reward_mix_check(&w->gold, &t->train_data, &t->base.model, err)
+               ? err_prefix(err, "--gold") : 0;
 }
 
 void watch_release(struct watch *w)
 {
-    if (w->has_model)
-        reward_model_release(&w->model);
+    mix_models_release(&w->models);
     reward_mix_release(&w->gold);
     monitor_release(&w->monitor);
 }
@@ -107,7 +100,7 @@ static int measure(struct monitor_point *p, const struct watch *w, const struct 
     if (w->gold.n == 0)
         return 0;
     double *gold = xcalloc(x->n + 1, sizeof *gold);
-    int rc = reward_mix_score(gold, &w->gold, x, &w->training->base.model, err);
+    int rc = reward_mix_score(gold, NULL, &w->gold, x, &w->training->base.model, err);
     if (rc == 0)
         p->gold = mean_by_prompt(gold, x, &p->gold_std_err);
     free(gold);

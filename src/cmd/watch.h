@@ -3,8 +3,8 @@
 #ifndef HONE_CMD_WATCH_H
 #define HONE_CMD_WATCH_H
 
+#include "cmd/rewarding.h"
 #include "cmd/training.h"
-#include "reward/mix.h"
 #include "train/monitor.h"
 
 struct watch_args {
@@ -23,8 +23,7 @@ struct watch {
     const struct watch_args *args;
     struct training *training;
     struct reward_mix gold; /* of one part, or of none */
-    struct reward_model model;
-    bool has_model;
+    struct mix_models models;
     struct monitor monitor;
     unsigned said; /* alarms that were told of */
 };

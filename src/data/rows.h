@@ -15,8 +15,10 @@
  *     .. both as "\n\nHuman: .."           ROWS_PAIR        hh-rlhf transcripts, made messages
  *     prompt, a, b, label or p_a           ROWS_PAIR        judgements: "a", "b" or "tie", or the
  *                                                           chance that a is the better one
+ *     prompt, completion, rating           ROWS_RATING      answers with a grade, 1 the worst
  *     prompt, completion, label (a bool)   ROWS_UNPAIRED    unpaired preference
  *     prompt, completions, labels          ROWS_STEPWISE    stepwise supervision
+ *     prompt, completions, ranks           ROWS_RANKING     answers in an order, 1 the best
  *     input_ids (prompt_length)            ROWS_IDS         token ids
  *     prompt_ids, completions              ROWS_IDS         one prompt with k completions, as ids
  *     score                                ROWS_SCORES      what `hone score` writes
@@ -49,6 +51,8 @@ enum rows_kind {
     ROWS_STEPWISE,   /* prompt, completions = the steps (always text), step_good */
     ROWS_IDS,        /* prompt, completions[0..k) as ids */
     ROWS_SCORES,     /* score alone */
+    ROWS_RATING,     /* prompt, completions[0], ratings */
+    ROWS_RANKING,    /* prompt, completions[0..k), k > 1; ranks */
 };
 
 /* One of: messages (n_messages > 0), text (not NULL), ids (n_ids > 0), or nothing at all. */
@@ -59,6 +63,8 @@ struct row_part {
     int32_t *ids;
     size_t n_ids;
 };
+
+#define ROWS_MAX_RATING 20
 
 enum row_label { ROW_NO_LABEL, ROW_A, ROW_B, ROW_TIE };
 
@@ -76,6 +82,8 @@ struct row {
     double p_a;              /* .. chance that completions[0] is; from the label if not given */
     bool good;               /* ROWS_UNPAIRED */
     bool *step_good;         /* ROWS_STEPWISE: (n_completions) */
+    size_t *ratings;         /* ROWS_RATING: (n_completions) 1 (the worst) .. ROWS_MAX_RATING */
+    size_t *ranks;           /* ROWS_RANKING: (n_completions) from 1, the best; not all are equal */
     double score, strength;  /* NAN where not given */
     double weight, margin;   /* 1 and 0 where not given */
     char *annotator, *group; /* NULL where not given */

@@ -28,18 +28,18 @@ static void name_after(char *name, size_t size, const char *path)
     name[length] = 0;
 }
 
-static void make_different(struct reward_mix *mix, struct reward *r)
+static void make_different(struct reward_mix *mix, struct reward_part *r)
 {
     size_t same = 1, length = strlen(r->name);
-    for (const struct reward *other = mix->list; other < r; other++)
+    for (const struct reward_part *other = mix->list; other < r; other++)
         same += !strncmp(other->name, r->name, length) && (other->name[length] == 0 || other->name[length] == '_');
     if (same > 1)
         snprintf(r->name + length, sizeof r->name - length, "_%zu", same);
 }
 
-static int parse_part(struct reward *r, const char *text, struct err *err)
+static int parse_part(struct reward_part *r, const char *text, struct err *err)
 {
-    *r = (struct reward){.text = text, .weight = 1};
+    *r = (struct reward_part){.text = text, .weight = 1};
     if (!strncmp(text, "rule:", 5)) {
         r->kind = REWARD_RULE;
         if (rule_parse(&r->rule, text + 5, err))
@@ -67,7 +67,7 @@ int reward_mix_parse(struct reward_mix *mix, const char *const *texts, size_t n,
     if (n_weights && n_weights != n)
         return err_set(err, "there are %zu reward_weights for %zu rewards: give one for each, or none", n_weights, n);
     for (size_t i = 0; i < n; i++) {
-        struct reward *r = &mix->list[i];
+        struct reward_part *r = &mix->list[i];
         char *end = NULL;
         if (parse_part(r, texts[i], err))
             return -1;
@@ -98,7 +98,7 @@ bool reward_mix_reads_rows(const struct reward_mix *mix)
     return false;
 }
 
-static bool reads_text(const struct reward *r)
+static bool reads_text(const struct reward_part *r)
 {
     return r->kind == REWARD_PROGRAM || (r->kind == REWARD_RULE && rule_reads_text(&r->rule));
 }
@@ -106,7 +106,7 @@ static bool reads_text(const struct reward *r)
 int reward_mix_check(const struct reward_mix *mix, const struct dataset *rows, const struct model *m, struct err *err)
 {
     for (size_t i = 0; i < mix->n; i++) {
-        const struct reward *r = &mix->list[i];
+        const struct reward_part *r = &mix->list[i];
         double ignored;
         char nothing[] = "";
         struct answer_text empty = {.row = &rows->rows[0], .text = nothing, .max_tokens = mix->max_tokens};
@@ -142,37 +142,83 @@ static struct answer_text *answers_of(const struct reward_mix *mix, const struct
     return answers;
 }
 
-static int model_scores(double *scores, const struct reward_mix *mix, const struct reward *r, const struct experience *x,
+/* spread, if not NULL, is added to where the part has several members. */
+static int model_scores(double *scores, double *spread, const struct reward_mix *mix, const struct reward_part *r, const struct experience *x,
                         const struct model *m, struct err *err)
 {
     struct examples input;
     if (score_input(&input, x, m, err))
         return -1;
-    float *own = xcalloc(x->n + 1, sizeof *own);
-    int rc = score_examples(own, r->net, &input, mix->micro_tokens, NULL, NULL, err);
-    for (size_t i = 0; rc == 0 && i < x->n; i++)
-        scores[i] = (double)own[i];
+    float *all = xcalloc(r->n_nets * x->n + 1, sizeof *all), *own = xcalloc(r->n_nets + 1, sizeof *own);
+    int rc = score_ensemble(all, r->nets, r->n_nets, &input, mix->micro_tokens, NULL, NULL, err);
+    for (size_t i = 0; rc == 0 && i < x->n; i++) {
+        for (size_t k = 0; k < r->n_nets; k++)
+            own[k] = all[k * x->n + i];
+        struct score_summary s = score_summary(own, r->n_nets, &mix->aggregate);
+        scores[i] = (double)s.score;
+        if (spread)
+            spread[i] += fabs(r->weight) * (double)s.std;
+    }
+    free(all);
     free(own);
     examples_release(&input);
     return rc;
 }
 
-int reward_mix_score(double *scores, const struct reward_mix *mix, const struct experience *x, const struct model *m,
+static size_t models_of(const struct reward_mix *mix, size_t *members)
+{
+    size_t models = 0;
+    *members = 0;
+    for (size_t i = 0; i < mix->n; i++)
+        if (mix->list[i].kind == REWARD_MODEL) {
+            models++;
+            *members = mix->list[i].n_nets > *members ? mix->list[i].n_nets : *members;
+        }
+    return models;
+}
+
+bool reward_mix_disagrees(const struct reward_mix *mix)
+{
+    size_t members;
+    return models_of(mix, &members) > 1 || members > 1;
+}
+
+/* Parts of one member each: the standard deviation over them. */
+static void spread_over_parts(double *spread, const double *scores, const struct reward_mix *mix, size_t n)
+{
+    const struct aggregate_config plain = {.kind = AGGREGATE_MEAN};
+    for (size_t c = 0; c < n; c++) {
+        float own[MAX_REWARDS];
+        size_t k = 0;
+        for (size_t i = 0; i < mix->n; i++)
+            if (mix->list[i].kind == REWARD_MODEL)
+                own[k++] = (float)scores[i * n + c];
+        spread[c] = k ? (double)score_summary(own, k, &plain).std : 0;
+    }
+}
+
+int reward_mix_score(double *scores, double *spread, const struct reward_mix *mix, const struct experience *x, const struct model *m,
                      struct err *err)
 {
     struct answer_text *answers = answers_of(mix, x, m);
+    size_t members;
     int rc = 0;
+    models_of(mix, &members);
+    for (size_t c = 0; spread && c < x->n; c++)
+        spread[c] = 0;
     for (size_t i = 0; rc == 0 && i < mix->n; i++) {
-        const struct reward *r = &mix->list[i];
+        const struct reward_part *r = &mix->list[i];
         double *own = scores + i * x->n;
         if (r->kind == REWARD_MODEL)
-            rc = model_scores(own, mix, r, x, m, err);
+            rc = model_scores(own, members > 1 ? spread : NULL, mix, r, x, m, err);
         else if (r->kind == REWARD_PROGRAM)
             rc = program_score(own, r->command, answers, x->n, mix->program_seconds, err);
         else
             for (size_t c = 0; c < x->n; c++)
                 own[c] = rule_score(&r->rule, &answers[c]);
     }
+    if (rc == 0 && spread && members <= 1)
+        spread_over_parts(spread, scores, mix, x->n);
     for (size_t c = 0; c < x->n; c++)
         free(answers[c].text);
     free(answers);
