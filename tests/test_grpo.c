@@ -8,6 +8,8 @@
 #include "objective/advantages.h"
 #include "objective/grpo.h"
 #include "support/support.h"
+#include "train/group.h"
+#include "util/mem.h"
 
 #define TOLERANCE 1e-9 /* of the larger of 1 and the value: the files have 12 digits */
 #define STEP 1e-5
@@ -162,6 +164,86 @@ static void test_advantages_refuse(void **state)
         assert_int_equal(normalize_advantages(a, rewards, 1, &err), -1);
         assert_true(a[0] == UNTOUCHED && a[3] == UNTOUCHED);
     }
+}
+
+/* Two prompts with two answers each, of 2, 1, 3 and 1 tokens, of which the second tree's first was cut. */
+static void make_experience(struct experience *x)
+{
+    static const size_t lengths[] = {2, 1, 3, 1};
+    static const double scores[] = {1, -0.5, 3, 0.25}, logps[] = {-1, -2, -0.5, -0.25, -1.5, -3, -0.125},
+                        ref_logps[] = {-1.5, -2.25, -0.5, -1, -1.25, -4, -0.5};
+    struct examples e = {.list = xcalloc(2, sizeof *e.list), .n = 2};
+    for (size_t i = 0; i < 2; i++) {
+        e.list[i].n_completions = 2;
+        e.list[i].completions = xcalloc(2, sizeof *e.list[i].completions);
+        for (size_t k = 0; k < 2; k++)
+            e.list[i].completions[k] = (struct sequence){xcalloc(4, sizeof(int32_t)), xcalloc(4, 1), lengths[2 * i + k]};
+    }
+    experience_from_examples(x, &e);
+    memcpy(x->scores, scores, sizeof scores);
+    memcpy(x->old_logps, logps, sizeof logps);
+    memcpy(x->ref_logps, ref_logps, sizeof ref_logps);
+    x->finished[0] = x->finished[1] = x->finished[3] = true;
+}
+
+static void expect_advantages(const struct group_options *o, const struct experience *x, const double want[4], const char *what)
+{
+    double got[4];
+    struct err err;
+    if (group_advantages(got, o, x, &err))
+        fail_msg("%s: %s", what, err.text);
+    for (size_t i = 0; i < 4; i++)
+        near(got[i], want[i], what, i);
+}
+
+/* From scores to advantages: clipped, less the KL of the whole answer, compared with what the estimator says. */
+static void test_from_scores(void **state)
+{
+    (void)state;
+    struct experience x;
+    make_experience(&x);
+    /* scores 1, -0.5, 3, 0.25; sums of logp - ref_logp 0.75, 0, 1.5, 0.375 */
+    struct group_options o = {.advantage_estimator = ESTIMATOR_RLOO};
+    expect_advantages(&o, &x, (double[]){1.5, -1.5, 2.75, -2.75}, "rloo");
+    o.kl_in_reward = 0.5;
+    expect_advantages(&o, &x, (double[]){1.125, -1.125, 2.1875, -2.1875}, "rloo with a KL");
+    o.reward_low = 0;
+    o.reward_high = 2; /* before the KL: 1, 0, 2, 0.25 */
+    expect_advantages(&o, &x, (double[]){0.625, -0.625, 1.1875, -1.1875}, "rloo, clipped, with a KL");
+    o = (struct group_options){.advantage_estimator = ESTIMATOR_GRPO, .scale_rewards = SCALE_NONE};
+    expect_advantages(&o, &x, (double[]){0.75, -0.75, 1.375, -1.375}, "grpo");
+    double m = 0.9375, std = sqrt((0.0625 * 0.0625 + 1.4375 * 1.4375 + 2.0625 * 2.0625 + 0.6875 * 0.6875) / 3) + 1e-4;
+    o = (struct group_options){.advantage_estimator = ESTIMATOR_REINFORCE};
+    expect_advantages(&o, &x, (double[]){(1 - m) / std, (-0.5 - m) / std, (3 - m) / std, (0.25 - m) / std}, "reinforce");
+    std = sqrt((2 * 0.75 * 0.75 + 2 * 1.375 * 1.375) / 3) + 1e-4;
+    o.advantage_estimator = ESTIMATOR_REINFORCE_BASELINE;
+    expect_advantages(&o, &x, (double[]){0.75 / std, -0.75 / std, 1.375 / std, -1.375 / std}, "reinforce_baseline");
+    assert_false(group_wants_reference(&o));
+    o.kl_in_reward = 0.1;
+    assert_true(group_wants_reference(&o));
+    o = (struct group_options){.loss.beta = 0.1};
+    assert_true(group_wants_reference(&o));
+    experience_release(&x);
+}
+
+/* Trees move whole, with all that is known of them. */
+static void test_taking_trees(void **state)
+{
+    (void)state;
+    struct experience a, b, x = {0};
+    make_experience(&a);
+    make_experience(&b);
+    experience_take(&x, &a, (bool[]){false, true});
+    assert_true(x.examples.n == 1 && x.n == 2 && x.first[1] == 3 && x.first[2] == 4 && a.examples.list == NULL);
+    experience_take(&x, &b, (bool[]){true, false});
+    assert_true(x.examples.n == 2 && x.n == 4 && x.tree[1] == 2 && x.first[4] == 7);
+    assert_true(x.scores[0] == 3 && x.scores[1] == 0.25 && x.scores[2] == 1 && x.scores[3] == -0.5);
+    assert_true(!x.finished[0] && x.finished[1] && x.finished[2]);
+    assert_true(x.old_logps[0] == -0.25 && x.old_logps[3] == -0.125 && x.ref_logps[4] == -1.5 && x.old_logps[6] == -0.5);
+    make_experience(&a);
+    experience_take(&x, &a, (bool[]){false, false});
+    assert_true(x.examples.n == 2 && x.n == 4);
+    experience_release(&x);
 }
 
 /* ---- losses ---- */
@@ -472,7 +554,8 @@ static int drop_golden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_advantages), cmocka_unit_test(test_flat_groups), cmocka_unit_test(test_advantages_refuse),
+        cmocka_unit_test(test_golden_advantages), cmocka_unit_test(test_from_scores),  cmocka_unit_test(test_taking_trees),
+        cmocka_unit_test(test_flat_groups), cmocka_unit_test(test_advantages_refuse),
         cmocka_unit_test(test_golden_formulas),   cmocka_unit_test(test_golden_trl),  cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_first_pass),        cmocka_unit_test(test_in_pieces),   cmocka_unit_test(test_nothing_counts),
         cmocka_unit_test(test_refuses),

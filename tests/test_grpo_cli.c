@@ -176,6 +176,18 @@ static void test_nothing_to_learn(void **state)
     expect_same_file("again/adapter", "out/adapter", "adapter_model.safetensors");
 }
 
+/* Of answers that were all cut nothing is learned, if that is asked for, not even by the KL. */
+static void test_masked(void **state)
+{
+    (void)state;
+    run_ok("$HONE grpo " ROLLOUTS "--reward rule:regex:e --beta 0.04 --mask-truncated-completions --max-completion-length 2 --iterations 1 "
+           "--output-dir out --overwrite");
+    json_t *lines = metrics_of("out");
+    assert_true(metric(lines, 0, "completions/clipped_ratio") == 1 && metric(lines, 0, "completions/mean_terminated_length") == 0);
+    assert_null(json_object_get(json_array_get(lines, 0), "loss"));
+    json_decref(lines);
+}
+
 static void test_variants(void **state)
 {
     static const char *const lines[][2] = {
@@ -291,7 +303,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_iteration), cmocka_unit_test(test_learns),      cmocka_unit_test(test_killed_and_resumed),
         cmocka_unit_test(test_killed_at_calls), cmocka_unit_test(test_arrangements), cmocka_unit_test(test_dynamic_sampling),
-        cmocka_unit_test(test_nothing_to_learn), cmocka_unit_test(test_variants),    cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_nothing_to_learn), cmocka_unit_test(test_masked),      cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_programs),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);

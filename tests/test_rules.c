@@ -109,6 +109,28 @@ static void test_refuses(void **state)
     }
 }
 
+/* Rows keep their fields where that is asked for, known ones and others, from JSON and CSV. */
+static void test_fields(void **state)
+{
+    (void)state;
+    const char json[] = "{\"prompt\": \"a\", \"answer\": 4, \"id\": \"one\", \"more\": [1]}\n", csv[] = "prompt,answer\na,4\n";
+    struct rows_config keep = {.keep_fields = true};
+    struct dataset d;
+    struct err err;
+    struct rule rule;
+    assert_int_equal(rule_parse(&rule, "answer", &err), 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(dataset_parse(&d, i ? "rows.csv" : "rows.jsonl", i ? csv : json, i ? sizeof csv - 1 : sizeof json - 1, &keep, &err), 0);
+        assert_int_equal(rule_check_row(&rule, &d.rows[0], "rows", &err), 0);
+        assert_string_equal(json_string_value(json_object_get(d.rows[0].fields, "id")), d.rows[0].id);
+        dataset_release(&d);
+    }
+    assert_int_equal(dataset_parse(&d, "rows.jsonl", json, sizeof json - 1, NULL, &err), 0);
+    assert_null(d.rows[0].fields);
+    dataset_release(&d);
+    rule_release(&rule);
+}
+
 static void test_names_and_weights(void **state)
 {
     (void)state;
@@ -145,7 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lengths), cmocka_unit_test(test_patterns),          cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_refuses), cmocka_unit_test(test_names_and_weights),
+        cmocka_unit_test(test_refuses), cmocka_unit_test(test_names_and_weights), cmocka_unit_test(test_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

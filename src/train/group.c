@@ -58,8 +58,10 @@ struct pass {
     double *logp, *dlogp, *ratio;
     size_t parts;  /* steps of a pass over the trees */
     double tokens; /* of what is not masked */
+    /* over all steps */
+    size_t steps, entropy_tokens;
     struct grpo_sums sums;
-    double entropy;
+    double entropy, norms;
 };
 
 static void pass_init(struct pass *p, const struct group_options *o, const struct experience *x)
@@ -115,6 +117,7 @@ static int micro(struct group *g, struct pass *p, const size_t *trees, size_t n,
         p->ratio[where[i]] = exp(p->logp[where[i]] - x->old_logps[where[i]]);
         p->entropy += (double)l->info[i].entropy;
     }
+    p->entropy_tokens += l->forest.n_targets;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         size_t c = x->tree[trees[i]];
         rc = grpo_loss(&loss, p->dlogp, &p->sums, p->logp, x->old_logps, x->ref_logps, x->first + c, p->advantages + c,
@@ -128,17 +131,31 @@ static int micro(struct group *g, struct pass *p, const size_t *trees, size_t n,
     return rc;
 }
 
+/* Of trees[0..n) those whose gradient is not 0, into live; returns how many.  The others need not be computed. */
+static size_t find_live(size_t *live, const struct group_options *o, const struct pass *p, const size_t *trees, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool teaches = false;
+        for (size_t c = p->x->tree[trees[i]]; c < p->x->tree[trees[i] + 1]; c++)
+            teaches |= p->mask[c] && (p->advantages[c] != 0 || o->loss.beta != 0);
+        if (teaches)
+            live[count++] = trees[i];
+    }
+    return count;
+}
+
 /* One optimiser step over trees[0..n).  fresh: they were just sampled. */
-static int step(struct group *g, struct pass *p, const size_t *trees, size_t n, bool fresh, double lr, struct optimizer *o,
-                double *norm, struct err *err)
+static int step(struct group *g, struct pass *p, const size_t *trees, size_t n, const struct grpo_counts *counts, bool fresh,
+                double lr, struct optimizer *o, struct err *err)
 {
     struct learner *l = g->policy;
-    struct grpo_counts counts = counts_of(&g->options, p, trees, n);
+    double norm = 0;
     learner_clear_gradients(l);
     int rc = learner_stem(l, &p->x->examples, trees, n, true, err);
     for (size_t at = 0; rc == 0 && at < n;) {
         size_t k = online_cut(p->x, trees, n, at, &l->stem, g->options.micro_batch_tokens);
-        rc = micro(g, p, trees + at, k, &counts, err);
+        rc = micro(g, p, trees + at, k, counts, err);
         at += k;
     }
     learner_stem_end(l, rc == 0);
@@ -146,8 +163,10 @@ static int step(struct group *g, struct pass *p, const size_t *trees, size_t n, 
         rc = online_check_ratios(p->x, trees, n, p->ratio, err);
     if (rc == 0) {
         gradients_finish(&l->grads, &l->net);
-        rc = optimizer_step(o, lr, norm, err);
+        rc = optimizer_step(o, lr, &norm, err);
     }
+    p->norms += norm;
+    p->steps++;
     return rc;
 }
 
@@ -173,51 +192,43 @@ static double sampled_kl(const struct experience *x)
     return kl / (double)x->first[x->n];
 }
 
-static void report(const struct group *g, const struct pass *p, size_t steps, double norms, struct metrics *m)
+static void report(const struct group *g, const struct pass *p, struct metrics *m)
 {
     const struct group_options *o = &g->options;
     struct grpo_stats s;
     grpo_stats(&s, &p->sums, &o->loss);
-    metrics_put(m, "loss", s.loss / (double)steps);
-    metrics_put(m, "grad_norm", norms / (double)steps);
-    metrics_put(m, "entropy", p->entropy / (double)(p->x->first[p->x->n] * o->num_iterations));
+    metrics_put(m, "loss", s.loss / (double)p->steps);
+    metrics_put(m, "grad_norm", p->norms / (double)p->steps);
+    metrics_put(m, "entropy", p->entropy / (double)p->entropy_tokens);
     if (o->loss.beta != 0)
         metrics_put(m, "kl", s.kl);
     put_clipping(m, &s, &o->loss);
-}
-
-static bool nothing_to_learn(const struct group *g, const struct pass *p)
-{
-    for (size_t c = 0; c < p->x->n; c++)
-        if (p->mask[c] && (p->advantages[c] != 0 || g->options.loss.beta != 0))
-            return false;
-    return true;
 }
 
 int group_update(struct group *g, const struct experience *x, uint32_t iteration, double lr, bool sampled, struct optimizer *o,
                  struct metrics *m, struct err *err)
 {
     const struct group_options *opt = &g->options;
-    size_t n = x->examples.n, *order = online_trees(n);
-    double norms = 0;
+    size_t n = x->examples.n, *order = online_trees(n), *live = online_trees(n);
     struct pass p;
     pass_init(&p, opt, x);
     int rc = group_advantages(p.advantages, opt, x, err);
     if (rc == 0 && opt->kl_in_reward != 0)
         metrics_put(m, "kl", sampled_kl(x));
-    bool idle = rc == 0 && nothing_to_learn(g, &p);
-    for (size_t pass = 0; rc == 0 && !idle && pass < opt->num_iterations; pass++) {
+    for (size_t pass = 0; rc == 0 && pass < opt->num_iterations; pass++) {
         online_order(order, n, opt->shuffle, opt->seed, iteration, opt->num_iterations, pass);
         for (size_t b = 0; rc == 0 && b < p.parts; b++) {
             size_t from = n * b / p.parts, to = n * (b + 1) / p.parts;
-            double norm = 0;
-            rc = step(g, &p, order + from, to - from, sampled && pass == 0 && b == 0, lr, o, &norm, err);
-            norms += norm;
+            size_t n_live = find_live(live, opt, &p, order + from, to - from);
+            struct grpo_counts counts = counts_of(opt, &p, order + from, to - from);
+            if (n_live)
+                rc = step(g, &p, live, n_live, &counts, sampled && p.steps == 0, lr, o, err);
         }
     }
-    if (rc == 0 && !idle)
-        report(g, &p, p.parts * opt->num_iterations, norms, m);
+    if (rc == 0 && p.steps)
+        report(g, &p, m);
     pass_release(&p);
     free(order);
+    free(live);
     return rc;
 }

@@ -47,8 +47,8 @@ bool group_wants_reference(const struct group_options *o);
 int group_advantages(double *advantages, const struct group_options *o, const struct experience *x, struct err *err);
 
 /* The steps of one iteration.  lr: the rate of each.  sampled: x's log-probs come from this policy's sampler as it is now.
- * The numbers go to m under TRL's names.  Where nothing can be learned (all advantages 0, and no KL in the loss) the policy
- * stays as it is, and only the numbers of rollouts are there. */
+ * The numbers go to m under TRL's names.  Trees that teach nothing (all advantages 0, or masked, and no KL in the loss) are not
+ * computed; a step of such trees alone is not made, and without a step the policy stays as it is and its keys are missing. */
 int group_update(struct group *g, const struct experience *x, uint32_t iteration, double lr, bool sampled, struct optimizer *o,
                  struct metrics *m, struct err *err);
 
