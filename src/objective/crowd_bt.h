@@ -1,9 +1,9 @@
 /* Bradley-Terry with annotators who are not equally reliable (Chen et al. 2013, "Pairwise ranking aggregation in a crowdsourced
- * setting", Crowd-BT, eq. 5):
+ * setting", Crowd-BT):
  *
  *     P(annotator k says a) = eta_k sigmoid(x) + (1 - eta_k) sigmoid(-x),   x = score a - score b
  *
- * eta = 1 is Bradley-Terry, 0.5 a coin, below 0.5 somebody who says the opposite of what he sees.  It is learned with the
+ * eta = 1 is Bradley-Terry, 0.5 a coin, below 0.5 somebody who says the opposite of what they see.  It is learned with the
  * scores.  A vote's weights w_a and w_b are those of Bradley-Terry: 1 and 0 for "a", 0.5 and 0.5 for a tie. */
 #ifndef HONE_OBJECTIVE_CROWD_BT_H
 #define HONE_OBJECTIVE_CROWD_BT_H
@@ -24,7 +24,7 @@ int crowd_bt_loss(double *nll, double *dx, double *deta, double x, double eta, d
 void crowd_bt_reliability(struct interval *reliability, double *scale, const double *x, const double *w_a, const double *w_b,
                           const size_t *start, size_t n);
 
-/* Beta(5, 2), mode 0.8: what is thought of an annotator before his votes, worth five of them.  *dlogit: out, the gradient of
+/* Beta(5, 2), mode 0.8: what is thought of annotators before their votes, worth five of them.  *dlogit: out, the gradient of
  * - log of its density (up to a constant) with respect to logit eta. */
 double crowd_bt_prior(double eta, double *dlogit);
 
