@@ -187,6 +187,28 @@ static void test_scores(void **state)
         json_decref(own[m]);
 }
 
+/* The same where all prompts begin alike, so that each member has a stem of its own (model/stem.h). */
+static void test_scores_after_a_stem(void **state)
+{
+    (void)state;
+#define SYSTEM " --system 'the lamp was lit before the rain began and the window was open in the hall before the lamp was lit'"
+    json_t *all = score("--reward straight" SYSTEM), *plain = score("--reward straight");
+    json_t *own[3] = {score("--reward straight/members/1" SYSTEM), score("--reward straight/members/2" SYSTEM),
+                      score("--reward straight/members/3" SYSTEM)};
+    bool differs = false;
+    for (size_t i = 0; i < 240; i++)
+        for (size_t m = 0; m < 3; m++) {
+            double r = json_number_value(json_array_get(members_of(all, i, 1), m));
+            assert_true(r == entry(own[m], i, "score", 1));
+            differs |= r != json_number_value(json_array_get(members_of(plain, i, 1), m));
+        }
+    assert_true(differs);
+    json_decref(all);
+    json_decref(plain);
+    for (size_t m = 0; m < 3; m++)
+        json_decref(own[m]);
+}
+
 /* Mean 0, variance 1 on the reference answers, or the mean alone; P(a is better) stays what it was. */
 static void test_normalized(void **state)
 {
@@ -568,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_isotonic),
         cmocka_unit_test(test_calibrated_quality),
         cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_scores_after_a_stem),
         cmocka_unit_test(test_manifest),
         cmocka_unit_test(test_normalized),
         cmocka_unit_test(test_layers_from),

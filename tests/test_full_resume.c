@@ -24,6 +24,7 @@ static const struct method_case {
     {"reward on ratings", "reward", "ratings", "", "adapter", "adapter_model.safetensors"},
     {"reward with Davidson's ties", "reward", "judgements", "--ties davidson --join-prompts --bootstrap", "adapter",
      "adapter_model.safetensors"},
+    {"reward with annotators", "reward", "judgements", "--learn-annotators", "adapter", "adapter_model.safetensors"},
     {"dpo", "dpo", "judgements", "", "adapter", "adapter_model.safetensors"},
     {"dpo --full", "dpo", "judgements", "--full", "model", "model.safetensors"},
     {"dpo, the whole step", "dpo", "judgements", "--loss-type aot,aot_unpaired,sft --loss-weights 1,0.5,0.1 --ld-alpha 0.5", "adapter",
@@ -84,7 +85,7 @@ static void write_judgements(const char *path, uint32_t first, uint32_t n)
         write_words(f, i, 200);
         fprintf(f, "\", \"b\": \"");
         write_words(f, i, 300);
-        fprintf(f, "\", \"label\": \"%s\", \"weight\": %u}\n", labels[i % 4], 1 + i % 3);
+        fprintf(f, "\", \"label\": \"%s\", \"weight\": %u, \"annotator\": %u}\n", labels[i % 4], 1 + i % 3, number(i, 4, 4));
     }
     fclose(f);
 }

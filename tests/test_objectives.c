@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "objective/bradley_terry.h"
+#include "objective/crowd_bt.h"
 #include "objective/gae.h"
 #include "objective/kl.h"
 #include "objective/kto.h"
@@ -1257,6 +1258,110 @@ static void test_ordinal_refuses(void **state)
     assert_untouched(dtheta, 3);
 }
 
+/* ---- annotators ---- */
+
+struct vote_case {
+    double x, eta, w_a, w_b, dx, deta;
+};
+
+static double vote_loss(void *context)
+{
+    struct vote_case *c = context;
+    struct err err;
+    double nll, dx, deta;
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, c->x, c->eta, c->w_a, c->w_b, &err), 0);
+    return nll;
+}
+
+static double prior_loss(void *context)
+{
+    double logit = *(double *)context, d;
+    return crowd_bt_prior(sigmoid(logit), &d);
+}
+
+static void test_crowd_bt(void **state)
+{
+    (void)state;
+    static const struct vote_case cases[] = {{0.719, 0.385, 1, 0, 0, 0}, {-2.385, 0.9, 0.3, 1.7, 0, 0}, {3.01, 0.5, 0, 2, 0, 0}, {-0.333, 0.05, 1, 1, 0, 0}};
+    struct err err;
+    double nll;
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct vote_case c = cases[k];
+        assert_int_equal(crowd_bt_loss(&nll, &c.dx, &c.deta, c.x, c.eta, c.w_a, c.w_b, &err), 0);
+        check_gradient("x", &c.x, &c.dx, 1, vote_loss, &c);
+        check_gradient("eta", &c.eta, &c.deta, 1, vote_loss, &c);
+        double p = c.eta * sigmoid(c.x) + (1 - c.eta) * sigmoid(-c.x);
+        near("nll", nll, -c.w_a * log(p) - c.w_b * log(1 - p), 1e-14);
+    }
+    /* who is always right: Bradley-Terry; a coin teaches nothing; who always errs says b for a */
+    struct vote_case c = {.x = 1.208, .eta = 1, .w_a = 1};
+    near("reliable", vote_loss(&c), softplus(-1.208), 1e-15);
+    assert_int_equal(crowd_bt_loss(&nll, &c.dx, &c.deta, 1.208, 0.5, 1, 0, &err), 0);
+    near("a coin", c.dx, 0, 0);
+    c.eta = 0;
+    near("wrong", vote_loss(&c), softplus(1.208), 1e-15);
+    double logit = 0.719, dlogit;
+    crowd_bt_prior(sigmoid(logit), &dlogit);
+    check_gradient("the prior", &logit, &dlogit, 1, prior_loss, &logit);
+    crowd_bt_prior(0.8, &dlogit);
+    near("the prior's mode", dlogit, 0, 1e-15);
+}
+
+static void test_crowd_bt_reliability(void **state)
+{
+    (void)state;
+    /* answers far apart, one who is always right and one who is in 16 of 20: the binomial's likelihood interval; and one who
+     * has not voted, who may be anybody */
+    double x[40], w_a[40], w_b[40];
+    for (size_t i = 0; i < 40; i++) {
+        x[i] = i % 2 ? 30 : -30;
+        w_a[i] = (x[i] > 0) == (i >= 4);
+        w_b[i] = 1 - w_a[i];
+    }
+    const size_t start[] = {0, 20, 40, 40};
+    struct interval r[3], again[3];
+    double scale, other;
+    crowd_bt_reliability(r, &scale, x, w_a, w_b, start, 3);
+    near("share", r[0].value, 0.8, 1e-4);
+    for (int side = 0; side < 2; side++) {
+        double at = side ? r[0].hi : r[0].lo;
+        near("fall of the likelihood", 16 * log(at / 0.8) + 4 * log((1 - at) / 0.2), -1.920729410347062, 1e-3);
+    }
+    assert_true(r[1].value > 0.999 && r[1].hi == 1 && r[1].lo > 0.85 && r[1].lo < 0.97);
+    assert_true(isnan(r[2].value) && r[2].lo == 0 && r[2].hi == 1);
+    /* scores of another size: the same people, at another scale */
+    for (size_t i = 0; i < 40; i++)
+        x[i] *= 0.05;
+    crowd_bt_reliability(again, &other, x, w_a, w_b, start, 3);
+    near("share", again[0].value, 0.8, 1e-2);
+    assert_true(other > scale && again[1].value > 0.99);
+    for (size_t i = 0; i < 40; i++)
+        x[i] = 0; /* answers alike say nothing */
+    crowd_bt_reliability(r, &scale, x, w_a, w_b, start, 3);
+    assert_true(r[0].lo == 0 && r[0].hi == 1 && r[1].lo == 0 && r[1].hi == 1);
+}
+
+static void test_crowd_bt_refuses(void **state)
+{
+    (void)state;
+    struct err err;
+    double nll = UNTOUCHED, dx = UNTOUCHED, deta = UNTOUCHED;
+    for (size_t k = 0; k < 3; k++) {
+        assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, not_finite[k], 0.9, 1, 0, &err), -1);
+        assert_says(&err, "'x[0]'");
+        assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, 1, not_finite[k], 1, 0, &err), -1);
+        assert_says(&err, "'eta'");
+    }
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, 1, 1.01, 1, 0, &err), -1);
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, 1, 0.9, -1, 0, &err), -1);
+    assert_says(&err, "'w_a[0]'");
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, -800, 1, 1, 0, &err), -1); /* P(a) is 0 */
+    assert_says(&err, "too far apart");
+    assert_untouched(&nll, 1);
+    assert_untouched(&dx, 1);
+    assert_untouched(&deta, 1);
+}
+
 /* ---- PPO ---- */
 
 struct tokens_case {
@@ -1783,6 +1888,9 @@ int main(void)
         cmocka_unit_test(test_plackett_luce_refuses),
         cmocka_unit_test(test_ordinal),
         cmocka_unit_test(test_ordinal_refuses),
+        cmocka_unit_test(test_crowd_bt),
+        cmocka_unit_test(test_crowd_bt_reliability),
+        cmocka_unit_test(test_crowd_bt_refuses),
         cmocka_unit_test(test_golden_ppo),
         cmocka_unit_test(test_gradient_ppo),
         cmocka_unit_test(test_ppo_first_mini_batch),

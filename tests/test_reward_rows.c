@@ -227,6 +227,87 @@ static void test_ratings(void **state)
     ended_release(&e);
 }
 
+/* ---- annotators ---- */
+
+enum { PEOPLE = 6, PROMPTS = 360, VOTES = 3 };
+static const double reliable[PEOPLE] = {0.97, 0.9, 0.8, 0.65, 0.5, 0.1};
+
+/* The better answer says "lit", the other one "dark"; three of six people vote, each with their own reliability. */
+static void write_votes(const char *path, const char *majority)
+{
+    FILE *f = fopen(path, "w"), *m = fopen(majority, "w");
+    for (uint32_t i = 0; i < PROMPTS; i++) {
+        bool a = rng_below(2, 17, RNG_TEST, i, 0, 0, 0);
+        char row[200];
+        snprintf(row, sizeof row, "\"prompt\": \"%s %u\", \"a\": \"%s %s\", \"b\": \"%s %s\"", word(i, 0), i, word(i, 1), a ? "lit" : "dark",
+                 word(i, 2), a ? "dark" : "lit");
+        uint32_t for_a = 0;
+        for (uint32_t v = 0; v < VOTES; v++) {
+            uint32_t k = (i + 2 * v + i / PEOPLE) % PEOPLE;
+            bool right = rng_uniform(17, RNG_TEST, i, 1, k, 0) < reliable[k];
+            for_a += right == a;
+            fprintf(f, "{%s, \"label\": \"%s\", \"annotator\": \"p%u\"}\n", row, right == a ? "a" : "b", k);
+        }
+        fprintf(m, "{%s, \"label\": \"%s\"}\n", row, for_a > VOTES / 2 ? "a" : "b");
+    }
+    fclose(f);
+    fclose(m);
+}
+
+static double last_of(const char *dir, const char *key)
+{
+    double x[100];
+    size_t n = column(x, 100, dir, key);
+    return x[n - 1];
+}
+
+/* Who is how reliable is found out, also who says the opposite; and the scores are better for it than with a majority's or soft
+ * labels. */
+static void test_annotators(void **state)
+{
+    (void)state;
+    write_votes("votes.jsonl", "majority.jsonl");
+    FILE *f = fopen("truth.jsonl", "w");
+    for (uint32_t i = 1000; i < 1200; i++)
+        fprintf(f, "{\"prompt\": \"%s %u\", \"a\": \"%s lit\", \"b\": \"%s dark\", \"label\": \"a\"}\n", word(i, 0), i, word(i, 1), word(i, 2));
+    fclose(f);
+    static const char *const flags[] = {"--train-data votes.jsonl --learn-annotators --annotator-learning-rate 0.2", "--train-data votes.jsonl", "--train-data majority.jsonl"};
+    static const char *const names[] = {"learned", "soft", "majority"};
+    double loss[3];
+    for (size_t i = 0; i < 3; i++) {
+        run_ok(TRAIN "%s --eval-data truth.jsonl --max-steps 60 --output-dir %s", flags[i], names[i]);
+        loss[i] = last_of(names[i], "eval_loss");
+    }
+    print_message("loss on the truth: learned %.4f, soft labels %.4f, majority %.4f\n", loss[0], loss[1], loss[2]);
+    assert_true(loss[0] < loss[1] && loss[0] < loss[2]);
+    assert_true(last_of("learned", "eval_accuracy") > 0.95);
+    json_t *manifest = json_load_file("learned/manifest.json", 0, NULL), *list = json_object_get(manifest, "annotators");
+    assert_int_equal(json_array_size(list), PEOPLE);
+    for (size_t i = 0; i < PEOPLE; i++) {
+        const json_t *o = json_array_get(list, i), *r = json_object_get(o, "reliability");
+        size_t k = (size_t)(json_string_value(json_object_get(o, "annotator"))[1] - '0');
+        double value = json_number_value(json_object_get(r, "value")), lo = json_number_value(json_object_get(r, "lo")),
+               hi = json_number_value(json_object_get(r, "hi"));
+        print_message("annotator %zu: %.2f, found %.2f (%.2f to %.2f), learned %.2f\n", k, reliable[k], value, lo, hi,
+                      json_number_value(json_object_get(o, "learned")));
+        assert_int_equal(json_integer_value(json_object_get(o, "votes")), PROMPTS * VOTES / PEOPLE);
+        assert_true(lo <= reliable[k] && reliable[k] <= hi && fabs(value - reliable[k]) < 0.15);
+        expect_near(json_number_value(json_object_get(o, "learned")), reliable[k], 0.2, "learned", k);
+    }
+    json_decref(manifest);
+    /* law 2 */
+    run_ok(TRAIN "%s --eval-data truth.jsonl --max-steps 60 --output-dir learned-2 --threads 2 --micro-batch-tokens 20", flags[0]);
+    expect_same_file("learned", "learned-2", "metrics.jsonl");
+    expect_same_file("learned/adapter", "learned-2/adapter", "adapter_model.safetensors");
+    struct ended e = run(TRAIN "--train-data pairs.jsonl --learn-annotators --output-dir bad");
+    assert_true(e.code == 1 && strstr(e.err, "0 annotators"));
+    ended_release(&e);
+    e = run(TRAIN "--train-data rankings.jsonl --learn-annotators --output-dir bad");
+    assert_true(e.code == 1 && strstr(e.err, "--learn-annotators is for judgements"));
+    ended_release(&e);
+    assert_false(is_there("bad"));
+}
+
 static void test_strength(void **state)
 {
     (void)state;
@@ -280,7 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rankings_of_two_are_pairs), cmocka_unit_test(test_trees_of_several), cmocka_unit_test(test_plackett_luce_learns),
-        cmocka_unit_test(test_arrangements), cmocka_unit_test(test_davidson), cmocka_unit_test(test_ratings), cmocka_unit_test(test_strength), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_arrangements), cmocka_unit_test(test_davidson), cmocka_unit_test(test_ratings), cmocka_unit_test(test_annotators), cmocka_unit_test(test_strength), cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);
 }

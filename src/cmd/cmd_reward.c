@@ -9,12 +9,13 @@
 #include "util/file.h"
 #include "util/mem.h"
 #include "util/rng.h"
+#include "util/textstats.h"
 
 struct reward_args {
     struct train_args train;
-    double label_smoothing, center_rewards_coefficient, tie_learning_rate, strength_margin;
+    double label_smoothing, center_rewards_coefficient, tie_learning_rate, annotator_learning_rate, strength_margin;
     const char *center_data;
-    bool normalize_scores, bootstrap, join_prompts;
+    bool normalize_scores, bootstrap, join_prompts, learn_annotators;
     int calibration, ties, ranking_loss;
     int64_t ensemble;
 };
@@ -32,6 +33,10 @@ static const struct option own[] = {
     {"ties", OPTION_CHOICE, FIELD(ties), "rao_kupper", "whose model of ties, where the data has any", .choices = bradley_terry_ties_names},
     {"tie_learning_rate", OPTION_FLOAT, FIELD(tie_learning_rate), "1e-2",
      "rate of the threshold between ties and wins, and of those between ratings", .min = 0, .max = 10},
+    {"learn_annotators", OPTION_BOOL, FIELD(learn_annotators), "false",
+     "learn with the scores how reliable each annotator is, instead of counting votes"},
+    {"annotator_learning_rate", OPTION_FLOAT, FIELD(annotator_learning_rate), "0.1", "rate of the logits of their reliability",
+     .min = 0, .max = 10},
     {"ranking_loss", OPTION_CHOICE, FIELD(ranking_loss), "plackett_luce", "what is learned from rankings: the order as a whole, or all its pairs",
      .choices = ranking_names},
     {"join_prompts", OPTION_BOOL, FIELD(join_prompts), "false",
@@ -68,6 +73,7 @@ struct side {
     size_t n;
     struct dataset joined;      /* with --join-prompts */
     struct judgements labels;
+    struct word_table annotators; /* whose reliability is learned */
 };
 
 /* One reward model: the run itself, or a member of the ensemble. */
@@ -125,12 +131,30 @@ static int strength_margins(const struct dataset *data, struct comparison *c, si
     return 0;
 }
 
+/* All votes on a prompt in one row, each with its annotator. */
+static int find_annotators(struct side *s, struct err *err)
+{
+    struct comparison *votes = comparisons_votes(&s->all);
+    word_table_init(&s->annotators);
+    judgements_join(&s->joined, &s->labels, &s->all, votes, s->all.n);
+    free(votes);
+    for (size_t i = 0; i < s->all.n; i++) { /* numbered in the order of the votes that are learned from */
+        struct judged *j = &s->labels.list[i];
+        const char *name = s->all.rows[j->row].annotator;
+        j->annotator = name ? word_table_id(&s->annotators, name, true) + 1 : 0;
+    }
+    return s->annotators.n > 1 ? 0 : err_set(err, "'%s' has %zu annotators (field \"annotator\"), but --learn-annotators tells "
+                                                  "several apart: leave it out", s->all.path, s->annotators.n);
+}
+
 /* What the rows say, and `data` as it is to be encoded. */
-static int side_init(struct side *s, struct dataset *data, const struct reward_args *args, struct err *err)
+static int side_init(struct side *s, struct dataset *data, const struct reward_args *args, bool learn_annotators, struct err *err)
 {
     s->all = *data;
     if (data->n == 0)
         return 0;
+    if (learn_annotators && data->kind != ROWS_PAIR)
+        return err_set(err, "--learn-annotators is for judgements of pairs, but '%s' holds %s: leave it out", data->path, data->format_name);
     if (data->kind == ROWS_RANKING) {
         judgements_of_rankings(&s->labels, data);
         return 0;
@@ -144,7 +168,11 @@ static int side_init(struct side *s, struct dataset *data, const struct reward_a
     if (strength_margins(&s->all, s->pairs, s->n, args->strength_margin, err))
         return -1;
     data->n = s->n;
-    if (args->join_prompts) {
+    if (learn_annotators) {
+        if (find_annotators(s, err))
+            return -1;
+        *data = s->joined;
+    } else if (args->join_prompts) {
         judgements_join(&s->joined, &s->labels, &s->all, s->pairs, s->n);
         *data = s->joined;
     } else {
@@ -160,6 +188,7 @@ static void side_release(struct side *s, struct dataset *data)
         *data = s->all;
     joined_release(&s->joined);
     judgements_release(&s->labels);
+    word_table_release(&s->annotators);
     free(s->pairs);
 }
 
@@ -186,7 +215,8 @@ static int member_open(struct member *m, struct err *err)
     if (t->eval_data.n && t->eval_data.kind != t->train_data.kind)
         return err_set(err, "'%s' holds %s and '%s' %s: both must be pairs, or rankings, or ratings", t->train_data.path,
                        t->train_data.format_name, t->eval_data.path, t->eval_data.format_name);
-    if (side_init(&m->train, &t->train_data, &m->args, err) || side_init(&m->eval, &t->eval_data, &m->args, err) ||
+    if (side_init(&m->train, &t->train_data, &m->args, m->args.learn_annotators, err) ||
+        side_init(&m->eval, &t->eval_data, &m->args, false, err) ||
         (t->train_data.kind == ROWS_RATING && count_ratings(m, err)) || training_encode(t, false, err))
         return -1;
     return m->args.center_data ? read_center_data(t, m->args.center_data, &m->center_data, &m->center_rows, err) : 0;
@@ -220,10 +250,15 @@ static int member_train(struct member *m, struct err *err)
     const struct train_args *a = &m->args.train;
     if (training_begin(t, err))
         return -1;
-    bool ties = any_ties(&m->train) || any_ties(&m->eval);
+    size_t n_annotators = m->train.annotators.n; /* whose ties are half votes */
+    bool ties = n_annotators == 0 && (any_ties(&m->train) || any_ties(&m->eval));
     double ratio = a->learning_rate > 0 ? m->args.tie_learning_rate / a->learning_rate : 1;
     if (m->n_ratings ? reward_init_ratings(&m->reward, &t->learner, m->rating_count, m->n_ratings, ratio, &t->optimizer, err)
                      : reward_init(&m->reward, &t->learner, ties, (enum bradley_terry_ties)m->args.ties, ratio, &t->optimizer, err))
+        return -1;
+    if (n_annotators && reward_init_annotators(&m->reward, n_annotators, (double)m->train.all.n,
+                                               a->learning_rate > 0 ? m->args.annotator_learning_rate / a->learning_rate : 1,
+                                               &t->optimizer, err))
         return -1;
     if (m->args.bootstrap) {
         m->draw = xmalloc(t->train.n * sizeof *m->draw);
@@ -268,6 +303,53 @@ static void show_baselines(struct member *m)
     fputc('\n', stderr);
 }
 
+/* What the scores as trained say of each annotator: one pass over the rows that were learned from. */
+static int judge_annotators(struct member *m, struct err *err)
+{
+    struct training *t = &m->t;
+    const struct judgements *labels = &m->train.labels;
+    size_t n = m->train.all.n, n_annotators = m->train.annotators.n;
+    if (n_annotators == 0)
+        return 0;
+    float *scores = xmalloc((score_count(&t->train) + 1) * sizeof *scores);
+    double *x = xmalloc(n * sizeof *x), *w_a = xmalloc(n * sizeof *w_a), *w_b = xmalloc(n * sizeof *w_b), scale;
+    size_t *start = xcalloc(n_annotators + 1, sizeof *start), used = 0;
+    struct interval *eta = xcalloc(n_annotators, sizeof *eta);
+    int rc = score_examples(scores, &t->net, &t->train, (size_t)t->args->micro_batch_tokens, NULL, NULL, err);
+    for (size_t k = 0; rc == 0 && k < n_annotators; k++) {
+        for (size_t row = 0, at = 0; row < labels->n_rows; at += t->train.list[row++].n_completions)
+            for (size_t i = labels->start[row]; i < labels->start[row + 1]; i++) {
+                const struct judged *j = &labels->list[i];
+                if (j->annotator != k + 1)
+                    continue;
+                x[used] = (double)scores[at + j->a] - (double)scores[at + j->b];
+                w_a[used] = j->c.w_a;
+                w_b[used++] = j->c.w_b;
+            }
+        start[k + 1] = used;
+    }
+    if (rc == 0)
+        crowd_bt_reliability(eta, &scale, x, w_a, w_b, start, n_annotators);
+    json_t *list = json_array();
+    for (size_t k = 0; rc == 0 && k < n_annotators; k++) {
+        const char *name = m->train.annotators.word[k];
+        json_array_append_new(list, json_pack("{s:o, s:I, s:f, s:o}", "annotator", json_text(name), "votes",
+                                              (json_int_t)(start[k + 1] - start[k]), "learned", reward_reliability(&m->reward, k),
+                                              "reliability", json_interval(eta[k])));
+        if (!t->args->quiet)
+            fprintf(stderr, "reward: annotator %s: reliability %.2f (%.2f to %.2f), %zu votes\n", name, eta[k].value, eta[k].lo,
+                    eta[k].hi, start[k + 1] - start[k]);
+    }
+    json_object_set_new(t->about, "annotators", list);
+    free(scores);
+    free(x);
+    free(w_a);
+    free(w_b);
+    free(start);
+    free(eta);
+    return rc;
+}
+
 /* At the scale of the scores as they are saved. */
 static void keep_thresholds(struct member *m)
 {
@@ -289,6 +371,8 @@ static int member_finish(struct member *m, struct job *job, bool first, struct e
     int rc = 0;
     if (!m->reward.evaluated) /* a run that was finished already */
         rc = score_examples(m->eval_scores, &t->net, &t->eval, (size_t)t->args->micro_batch_tokens, NULL, NULL, err);
+    if (rc == 0)
+        rc = judge_annotators(m, err);
     if (rc == 0)
         rc = scores_normalize(&m->temperature, &t->head, &t->notes, &t->net, reference, m->args.normalize_scores, err);
     if (rc == 0) {

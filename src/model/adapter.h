@@ -30,7 +30,7 @@ void adapter_release(struct adapter *a);
 int adapter_copy(struct adapter *to, const struct adapter *from, struct err *err);
 
 /* The adapter whose change of each weight is the mean of the n adapters' changes, which averaging the weights of the adapted
- * models would give (Rame et al. 2024, WARM, arXiv:2401.12187, section 3).  The mean of the products B A is not the product of
+ * models would give (Rame et al. 2024, WARM, arXiv:2401.12187).  The mean of the products B A is not the product of
  * the means, so the ranks are laid side by side: A = [A_1; A_2; ..], B = [s_1 B_1, s_2 B_2, ..] / n, with alpha = rank = the
  * sum of ranks.  Adapters of one model; they may differ in rank, kinds and layers. */
 int adapter_average(struct adapter *to, const struct adapter *const *list, size_t n, struct err *err);

@@ -1,4 +1,4 @@
-/* Reward-model loss on ratings: ordinal regression with cumulative logits (McCullagh 1980, eq. 2.1).
+/* Reward-model loss on ratings: ordinal regression with cumulative logits (McCullagh 1980).
  *
  *     P(rating <= c) = sigmoid(theta_c - s),   theta_1 < theta_2 < .. < theta_{C-1}
  *

@@ -1,8 +1,8 @@
 /* What an ensemble of reward models says of one completion.
  *
  *     mean   mean_k r_k
- *     min    min_k r_k                        worst-case optimisation (Coste et al. 2023, arXiv:2310.02743, eq. 3)
- *     uwo    mean_k r_k - lambda var_k r_k    uncertainty-weighted optimisation (the same, eq. 4)
+ *     min    min_k r_k                        worst-case optimisation (Coste et al. 2023, arXiv:2310.02743)
+ *     uwo    mean_k r_k - lambda var_k r_k    uncertainty-weighted optimisation (the same)
  *
  * The last two take a score for what it is surely worth, so they ask for members whose scores have one scale
  * (`hone reward` makes them mean 0, variance 1 on the same answers). */

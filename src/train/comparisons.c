@@ -88,6 +88,18 @@ struct comparison *comparisons_merge(struct dataset *data, size_t *n)
     return list;
 }
 
+struct comparison *comparisons_votes(const struct dataset *data)
+{
+    struct comparison *list = xcalloc(data->n + 1, sizeof *list);
+    for (size_t i = 0; i < data->n; i++) {
+        vote(&list[i], &data->rows[i]);
+        list[i].w_a += list[i].w_tie / 2;
+        list[i].w_b += list[i].w_tie / 2;
+        list[i].w_tie = 0;
+    }
+    return list;
+}
+
 static void swap_completions(struct row *r)
 {
     struct row_part first = r->completions[0];
@@ -226,7 +238,7 @@ void judgements_join(struct dataset *joined, struct judgements *j, const struct 
             const struct row *pair = &pairs->rows[i - 1];
             size_t a = place_of(&answers, &joined->rows[r], &pair->completions[0]);
             size_t b = place_of(&answers, &joined->rows[r], &pair->completions[1]);
-            j->list[used++] = (struct judged){.c = c[i - 1], .a = a, .b = b};
+            j->list[used++] = (struct judged){.c = c[i - 1], .a = a, .b = b, .row = i - 1};
         }
         j->start[r + 1] = used;
         word_table_release(&answers);

@@ -22,6 +22,8 @@ size_t comparisons_decide(struct dataset *data, struct comparison *list, size_t 
 struct judged {
     struct comparison c;
     size_t a, b;
+    size_t row;         /* of joined rows: where it was */
+    uint32_t annotator; /* whose reliability is learned, from 1; 0: none */
 };
 
 /* Those of row i are list[start[i]] .. list[start[i + 1] - 1]. */
@@ -43,6 +45,9 @@ void judgements_of_rankings(struct judgements *j, const struct dataset *data);
  * dataset_release(). */
 void judgements_join(struct dataset *joined, struct judgements *j, const struct dataset *pairs, const struct comparison *c, size_t n);
 void joined_release(struct dataset *joined);
+
+/* Each row of a data set of pairs by itself: what one annotator said; a tie is half a vote for each.  Fresh, (data->n). */
+struct comparison *comparisons_votes(const struct dataset *data);
 
 /* Of rated answers, those of one prompt become one row; its comparisons are every two answers of different rating, for what is
  * counted and judged. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "objective/scalar.h"
 #include "util/mem.h"
 #include "util/stats.h"
 
@@ -41,6 +42,23 @@ int reward_init_ratings(struct reward *r, struct learner *l, const size_t *count
     return r->threshold_grad ? optimizer_add(o, "thresholds", &r->threshold, r->threshold_grad, lr_ratio, err) : -1;
 }
 
+int reward_init_annotators(struct reward *r, size_t n, double votes, double lr_ratio, struct optimizer *o, struct err *err)
+{
+    r->votes = votes;
+    params_add(&r->annotators, "logits", 1, n, 1, false);
+    if (params_allocate(&r->annotators, "the annotators' reliability", err))
+        return -1;
+    for (size_t k = 0; k < n; k++)
+        r->annotators.data[k] = logf(0.9f / 0.1f);
+    r->annotators_grad = params_twin(&r->annotators, "the annotators' reliability", err);
+    return r->annotators_grad ? optimizer_add(o, "annotators", &r->annotators, r->annotators_grad, lr_ratio, err) : -1;
+}
+
+double reward_reliability(const struct reward *r, size_t k)
+{
+    return sigmoid((double)r->annotators.data[k]);
+}
+
 void reward_thresholds(const struct reward *r, double *theta)
 {
     for (size_t i = 0; i + 1 < r->n_ratings; i++)
@@ -51,6 +69,8 @@ void reward_release(struct reward *r)
 {
     params_release(&r->threshold);
     mem_block_free(r->threshold_grad);
+    params_release(&r->annotators);
+    mem_block_free(r->annotators_grad);
     *r = (struct reward){0};
 }
 
@@ -83,6 +103,11 @@ static int begin(void *self, const struct examples *e, const size_t *rows, size_
         learner_clear_gradients(r->learner);
         if (r->threshold_grad)
             memset(r->threshold_grad, 0, r->threshold.n * sizeof *r->threshold_grad);
+        for (size_t k = 0; k < r->annotators.n; k++) { /* a step's share of the prior */
+            double dlogit;
+            crowd_bt_prior(reward_reliability(r, k), &dlogit);
+            r->annotators_grad[k] = (float)(dlogit / r->votes);
+        }
     }
     return 0;
 }
@@ -115,6 +140,20 @@ static int compare(struct reward *r, const struct comparison *c, double a, doubl
         r->threshold_grad[0] += (float)(dtie * inner / (double)r->n);
     }
     count(r, c, a, b);
+    return 0;
+}
+
+/* The same of an annotator whose reliability is learned. */
+static int vote(struct reward *r, const struct judged *j, double a, double b, double *da, double *db, struct err *err)
+{
+    double nll, dx, deta, c = r->center_rewards_coefficient, eta = reward_reliability(r, j->annotator - 1);
+    if (crowd_bt_loss(&nll, &dx, &deta, a - b, eta, j->c.w_a, j->c.w_b, err))
+        return -1;
+    r->loss += nll + c * ((a + b) * (a + b));
+    *da = dx + 2 * c * (a + b);
+    *db = -dx + 2 * c * (a + b);
+    r->annotators_grad[j->annotator - 1] += (float)(deta * eta * (1 - eta) / (double)r->n);
+    count(r, &j->c, a, b);
     return 0;
 }
 
@@ -161,7 +200,8 @@ static int judge(struct reward *r, const struct example *e, const struct judged 
             count(r, &list[i].c, scores[list[i].a], scores[list[i].b]);
             continue;
         }
-        if (compare(r, &list[i].c, scores[list[i].a], scores[list[i].b], &da, &db, err))
+        double a = scores[list[i].a], b = scores[list[i].b];
+        if (list[i].annotator ? vote(r, &list[i], a, b, &da, &db, err) : compare(r, &list[i].c, a, b, &da, &db, err))
             return -1;
         d[list[i].a] += da;
         d[list[i].b] += db;
@@ -237,6 +277,15 @@ static int end(void *self, struct metrics *m, bool train, struct err *err)
     metrics_put(m, "min_reward", r->min);
     metrics_put(m, "mean_reward", r->sum / (double)r->scored);
     metrics_put(m, "max_reward", r->max);
+    if (r->annotators.n) {
+        double sum = 0, least = 1;
+        for (size_t k = 0; k < r->annotators.n; k++) {
+            sum += reward_reliability(r, k);
+            least = fmin(least, reward_reliability(r, k));
+        }
+        metrics_put(m, "reliability_mean", sum / (double)r->annotators.n);
+        metrics_put(m, "reliability_min", least);
+    }
     if (r->threshold.n && !r->n_ratings)
         metrics_put(m, r->ties == TIES_DAVIDSON ? "tie_ln_nu" : "tie_eta", reward_tie_parameter(r));
     return 0;

@@ -8,6 +8,7 @@
 #define HONE_TRAIN_REWARD_H
 
 #include "objective/bradley_terry.h"
+#include "objective/crowd_bt.h"
 #include "objective/ordinal.h"
 #include "objective/plackett_luce.h"
 #include "train/comparisons.h"
@@ -25,6 +26,9 @@ struct reward {
     enum bradley_terry_ties ties;
     struct params threshold; /* "log_eta" or "ln_nu", or of ratings the first threshold and the logs of the steps to the next */
     float *threshold_grad;
+    struct params annotators; /* logits of their reliability; empty where it is not learned */
+    float *annotators_grad;
+    double votes;             /* to learn from, in all */
     double label_smoothing, center_rewards_coefficient;
     /* of the step under way */
     size_t n, decided, right, scored;
@@ -41,6 +45,13 @@ struct method reward_method(struct reward *r);
  * which they start from. */
 int reward_init_ratings(struct reward *r, struct learner *l, const size_t *count, size_t n, double lr_ratio, struct optimizer *o,
                         struct err *err);
+
+/* After reward_init(): the reliability of n annotators is trained, as part "annotators", with the scores (objective/crowd_bt.h).
+ * votes: comparisons to learn from, which the prior is weighed against. */
+int reward_init_annotators(struct reward *r, size_t n, double votes, double lr_ratio, struct optimizer *o, struct err *err);
+
+/* Annotator k's, from 0. */
+double reward_reliability(const struct reward *r, size_t k);
 
 /* The thresholds of ratings: (n_ratings - 1), out. */
 void reward_thresholds(const struct reward *r, double *theta);
