@@ -6,11 +6,13 @@
 #include "cmd/commands.h"
 #include "cmd/progress.h"
 #include "cmd/sampling.h"
+#include "cmd/selecting.h"
 #include "util/mem.h"
 
 struct generate_args {
     struct base_args base;
     struct sampling_args sampling;
+    struct selecting_args selecting;
     const char *prompts, *system;
     int64_t num_generations, slots;
     bool plain, ignore_eos, pack;
@@ -40,6 +42,7 @@ static const struct option speed[] = {
 static const struct option_group groups[] = {
     {"Prompts", own, ARRAY_LEN(own), 0},
     SAMPLING_GROUP(offsetof(struct generate_args, sampling)),
+    SELECTING_GROUPS(offsetof(struct generate_args, selecting)),
     BASE_GROUPS(offsetof(struct generate_args, base)),
     {"Speed", speed, ARRAY_LEN(speed), 0}};
 static const struct option_spec spec = {
@@ -51,7 +54,9 @@ static const struct option_spec spec = {
         "--num-generations also \"index\" (of the row) and \"sample\", both from 0. ids and "
         "logprobs have an entry a sampled token, the end token included; log-probs are of the "
         "distribution that was drawn from. The same seed gives the same answers: the random "
-        "numbers of a row belong to its \"id\", or else to its line.",
+        "numbers of a row belong to its \"id\", or else to its line. With --reward the answers are scored, and "
+        "rows to learn from are written instead: {\"id\", \"prompt\", \"completion\", \"score\"}, or pairs {\"prompt\", "
+        "\"chosen\", \"rejected\"}, as --select says; what the best of n answers is worth stands on standard error.",
     .usage = "hone generate --model M --prompts FILE [--flags]",
     .example = "hone generate --model model.gguf --prompts prompts.jsonl --temperature 0.7 "
                "--num-generations 4",
@@ -81,7 +86,7 @@ static int prompts_read(struct prompts *p, const struct generate_args *args, con
                         struct err *err)
 {
     struct rows_config config = {
-        .prompts = true, .keep_plain = args->plain, .system = args->system};
+        .prompts = true, .keep_plain = args->plain, .keep_fields = selecting_wanted(&args->selecting), .system = args->system};
     unsigned kinds = ~(1u << ROWS_SCORES);
     if (base_read(&p->data, "generate", args->prompts, &config, kinds, "prompts", args->base.quiet,
                   err))
@@ -158,18 +163,26 @@ static void write_sample(struct buf *out, const struct prompts *p, size_t index,
     buf_release(&text);
 }
 
-/* Write the rows that are through and have no unfinished ones before them; returns the first that
- * is not. */
-static size_t write_done(struct prompts *p, size_t next, const struct model *m,
-                         struct progress *progress)
+/* Prompts whose answers are scored together. */
+#define SCORED_TOGETHER 16
+
+/* Write the rows that are through and have no unfinished ones before them, from *next, which becomes
+ * the first that is not.  s: what selects from them, or NULL. */
+static int write_done(struct prompts *p, size_t *next, const struct model *m, struct selecting *s,
+                      struct progress *progress, struct err *err)
 {
+    size_t first = *next, to = first;
+    while (to < p->examples.n && p->requests[to].n_done == p->requests[to].n_samples)
+        to++;
+    if (s && to < p->examples.n && to - first < SCORED_TOGETHER)
+        return 0;
     struct buf out;
     buf_init(&out, SIZE_MAX / 2);
-    for (; next < p->examples.n && p->requests[next].n_done == p->requests[next].n_samples;
-         next++) {
-        for (size_t k = 0; k < p->requests[next].n_samples; k++)
-            write_sample(&out, p, next, k, m);
-        request_release(&p->requests[next]);
+    int rc = s && to > first ? selecting_take(s, &out, p->requests + first, p->examples.list + first, to - first, err) : 0;
+    for (; *next < to; ++*next) {
+        for (size_t k = 0; !s && k < p->requests[*next].n_samples; k++)
+            write_sample(&out, p, *next, k, m);
+        request_release(&p->requests[*next]);
     }
     if (out.len) {
         progress_clear(progress);
@@ -177,11 +190,11 @@ static size_t write_done(struct prompts *p, size_t next, const struct model *m,
         fflush(stdout);
     }
     buf_release(&out);
-    return next;
+    return rc;
 }
 
 static int generate(struct prompts *p, const struct generate_args *args, const struct model *m,
-                    struct err *err)
+                    struct selecting *s, struct err *err)
 {
     size_t n = p->examples.n, total = n * (size_t)args->num_generations, next = 0;
     struct generator_limits limits = {.slots = (size_t)args->slots < total ? (size_t)args->slots
@@ -201,7 +214,8 @@ static int generate(struct prompts *p, const struct generate_args *args, const s
     for (long left = 1; rc == 0 && left > 0 && !ferror(stdout);) {
         left = generator_step(&g, err);
         rc = left < 0 ? -1 : 0;
-        next = rc ? next : write_done(p, next, m, &progress);
+        if (rc == 0)
+            rc = write_done(p, &next, m, s, &progress, err);
         if (rc == 0)
             progress_update(&progress, total - (size_t)left, NULL);
     }
@@ -234,8 +248,16 @@ int cmd_generate(int argc, char **argv)
             prompts_request(&p, &args, options_given(&o, "max_new_tokens"), &l, stop, n_stop, &err);
     if (rc == 0 && args.pack)
         rc = model_pack(&l.model, &err);
+    struct selecting s = {0};
+    bool selects = selecting_wanted(&args.selecting);
+    if (rc == 0 && selects)
+        rc = selecting_open(&s, &args.selecting, &l, &p.data, (uint32_t)args.sampling.seed, (size_t)args.num_generations,
+                            (size_t)args.sampling.max_new_tokens, &err);
     if (rc == 0)
-        rc = generate(&p, &args, &l.model, &err);
+        rc = generate(&p, &args, &l.model, selects ? &s : NULL, &err);
+    if (rc == 0 && selects)
+        rc = selecting_end(&s, args.base.quiet, &err);
+    selecting_release(&s);
     prompts_release(&p);
     loaded_release(&l);
     options_release(&o);

@@ -1122,6 +1122,25 @@ void dataset_release(struct dataset *data)
 
 /* ---- hashes of rows ---- */
 
+void row_part_json(struct buf *out, const struct row_part *p)
+{
+    if (p->text) {
+        buf_json_str(out, p->text, strlen(p->text));
+        return;
+    }
+    buf_str(out, "[");
+    for (size_t i = 0; i < p->n_messages; i++) {
+        buf_str(out, i ? ", {\"role\": " : "{\"role\": ");
+        buf_json_str(out, p->messages[i].role, strlen(p->messages[i].role));
+        buf_str(out, ", \"content\": ");
+        buf_json_str(out, p->messages[i].content, strlen(p->messages[i].content));
+        buf_str(out, "}");
+    }
+    for (size_t i = 0; i < p->n_ids; i++)
+        buf_printf(out, "%s%d", i ? ", " : "", p->ids[i]);
+    buf_str(out, "]");
+}
+
 uint32_t row_rng_key(const struct row *row)
 {
     if (!row->id_given)

@@ -139,6 +139,9 @@ int dataset_parse(struct dataset *data, const char *name, const char *bytes, siz
 
 void dataset_release(struct dataset *data);
 
+/* The part as data files have it: messages, a text, or ids. */
+void row_part_json(struct buf *out, const struct row_part *p);
+
 /* The row's word in the random numbers' counter (law 2): from its given id, else its line. */
 uint32_t row_rng_key(const struct row *row);
 

@@ -22,30 +22,11 @@ extern char **environ;
 
 /* ---- what goes in ---- */
 
-static void add_prompt(struct buf *out, const struct row_part *p)
-{
-    if (p->text) {
-        buf_json_str(out, p->text, strlen(p->text));
-        return;
-    }
-    buf_str(out, "[");
-    for (size_t i = 0; i < p->n_messages; i++) {
-        buf_str(out, i ? ", {\"role\": " : "{\"role\": ");
-        buf_json_str(out, p->messages[i].role, strlen(p->messages[i].role));
-        buf_str(out, ", \"content\": ");
-        buf_json_str(out, p->messages[i].content, strlen(p->messages[i].content));
-        buf_str(out, "}");
-    }
-    for (size_t i = 0; i < p->n_ids; i++)
-        buf_printf(out, "%s%d", i ? ", " : "", p->ids[i]);
-    buf_str(out, "]");
-}
-
 static void add_line(struct buf *out, const struct answer_text *a)
 {
     char *row = json_dumps(a->row->fields, JSON_COMPACT);
     buf_str(out, "{\"prompt\": ");
-    add_prompt(out, &a->row->prompt);
+    row_part_json(out, &a->row->prompt);
     buf_str(out, ", \"completion\": ");
     buf_json_str(out, a->text, a->n);
     buf_printf(out, ", \"finished\": %s, \"tokens\": %zu, \"row\": %s}\n", a->finished ? "true" : "false", a->tokens,
