@@ -6,9 +6,10 @@ import json
 import math
 import sys
 
-WIDTH, HEIGHT, LEFT, TOP = 300, 240, 60, 46
+WIDTH, HEIGHT, LEFT, TOP, BELOW, ACROSS = 300, 240, 60, 46, 34, 3
 CURVES = [("length", "length", "LoRA SFT: tokens of a sequence"), ("rows", "rows", "LoRA SFT: rows of 128 tokens"),
-          ("streams", "rows", "decoding: streams")]
+          ("size", "parameters", "LoRA SFT: parameters"), ("streams", "rows", "decoding: streams"),
+          ("size-streams", "parameters", "decoding 32 streams: parameters")]
 COLOURS = ["#1b6ca8", "#c8553d", "#3f8f4f", "#8a5aa8"]
 
 
@@ -17,54 +18,64 @@ def ticks(low, high):
             if low <= m * 10 ** e <= high]
 
 
-def panel(at, title, key, points):
+def label(value):
+    return f"{value / 1e9:.2g}B" if value >= 1e9 else f"{value / 1e6:.0f}M" if value >= 1e6 else f"{value}"
+
+
+def line_of(point):
+    """What a line of the picture is of; models of random weights are the points of one."""
+    return (point["threads"], "" if point["curve"].startswith("size") else point["model"])
+
+
+def panel(title, key, points, colours):
     low = min(p["tokens_per_s"] for p in points) / 1.3
     high = max(p["limit_tokens_per_s"] for p in points) * 1.3
     first, last = min(p[key] for p in points), max(p[key] for p in points)
 
     def x(value):
-        return at + (WIDTH * math.log(value / first) / math.log(last / first) if last > first else WIDTH / 2)
+        return WIDTH * math.log(value / first) / math.log(last / first) if last > first else WIDTH / 2
 
     def y(value):
-        return TOP + HEIGHT * (1 - math.log(value / low) / math.log(high / low))
+        return HEIGHT * (1 - math.log(value / low) / math.log(high / low))
 
-    out = [f'<text x="{at}" y="{TOP - 14}" class="title">{title}</text>',
-           f'<rect x="{at}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" class="frame"/>']
+    out = [f'<text y="-14" class="title">{title}</text>', f'<rect width="{WIDTH}" height="{HEIGHT}" class="frame"/>']
     for v in ticks(low, high):
-        out.append(f'<path d="M{at} {y(v):.1f}h{WIDTH}" class="grid"/>'
-                   f'<text x="{at - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:,g}</text>')
+        out.append(f'<path d="M0 {y(v):.1f}h{WIDTH}" class="grid"/>'
+                   f'<text x="-6" y="{y(v) + 4:.1f}" text-anchor="end">{v:,g}</text>')
     for v in sorted({p[key] for p in points}):
-        out.append(f'<text x="{x(v):.1f}" y="{TOP + HEIGHT + 16}" text-anchor="middle">{v}</text>')
-    groups = sorted({(p["model"], p["threads"]) for p in points})
-    for i, group in enumerate(groups):
+        out.append(f'<text x="{x(v):.1f}" y="{HEIGHT + 16}" text-anchor="middle">{label(v)}</text>')
+    for line in sorted({line_of(p) for p in points}):
         for again in (False, True):
             some = sorted((p[key], p["tokens_per_s"], p["limit_tokens_per_s"]) for p in points
-                          if (p["model"], p["threads"]) == group and p.get("recompute", False) == again)
-            colour = COLOURS[i % len(COLOURS)]
+                          if line_of(p) == line and p.get("recompute", False) == again)
+            colour = colours[line if line in colours else next(c for c in colours if c[0] == line[0])]
             for which, style in ((1, ' stroke-dasharray="5 3"' if again else ""), (2, ' class="limit"')):
                 if some and not (again and which == 2):
                     path = "L".join(f"{x(p[0]):.1f} {y(p[which]):.1f}" for p in some)
                     out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="{3 - which}"{style}/>')
             out += [f'<circle cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="2.5" fill="{colour}"/>' for p in some]
-    return out, groups
+    return out
 
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as f:
         points = json.load(f)
-    body, at, groups = [], LEFT, []
-    for curve, key, title in CURVES:
-        own = [p for p in points if p["curve"] == curve]
-        if own:
-            part, groups = panel(at, title, key, own)
-            body += part
-            at += WIDTH + LEFT + 10
-    for i, (model, threads) in enumerate(groups):
-        body.append(f'<text x="{LEFT + 330 * i}" y="{TOP + HEIGHT + 44}" fill="{COLOURS[i % len(COLOURS)]}">'
-                    f'{model}, {threads} thread{"s" if threads > 1 else ""}</text>')
-    body.append(f'<text x="{LEFT}" y="{TOP + HEIGHT + 64}">tokens a second; thin: the limit of the arithmetic; dashed: '
-                "with --recompute</text>")
-    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {at} {TOP + HEIGHT + 76}" font-family="sans-serif" '
+    lines = sorted({line_of(p) for p in points if line_of(p)[1]}) or sorted({line_of(p) for p in points})
+    colours = {line: COLOURS[i % len(COLOURS)] for i, line in enumerate(lines)}
+    curves = [c for c in CURVES if any(p["curve"] == c[0] for p in points)]
+    body = []
+    for i, (curve, key, title) in enumerate(curves):
+        at = (LEFT + i % ACROSS * (WIDTH + LEFT + 10), TOP + i // ACROSS * (HEIGHT + TOP + BELOW))
+        body.append(f'<g transform="translate({at[0]} {at[1]})">')
+        body += panel(title, key, [p for p in points if p["curve"] == curve], colours) + ["</g>"]
+    across, down = min(len(curves), ACROSS), -(-len(curves) // ACROSS)
+    wide, bottom = across * (WIDTH + LEFT + 10) + LEFT, down * (HEIGHT + TOP + BELOW)
+    for i, (threads, model) in enumerate(lines):
+        body.append(f'<text x="{LEFT + 330 * i}" y="{bottom + 14}" fill="{colours[threads, model]}">'
+                    f'{model or "random weights"}, {threads} thread{"s" if threads > 1 else ""}</text>')
+    body.append(f'<text x="{LEFT}" y="{bottom + 34}">tokens a second; thin: the limit of the arithmetic; dashed: '
+                "with --recompute; sizes: random weights in Q4_0</text>")
+    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {bottom + 46}" font-family="sans-serif" '
           'font-size="11"><style>.title{font-size:13px;font-weight:bold}.frame{fill:none;stroke:#888}.grid{stroke:#ddd}'
           '.limit{opacity:.5}</style><rect width="100%" height="100%" fill="#fff"/>')
     print("\n".join(body))

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-ROWS = ["sft", "sft-lora", "reward", "dpo", "ppo", "ppo-shared", "generate-1", "generate-32", "prompt"]
-TRL_STEPS = {"sft": 2, "sft-lora": 2, "reward": 2, "dpo": 1}  # timed, after one that is not
+ROWS = ["sft", "sft-lora", "reward", "dpo", "ppo", "ppo-shared", "grpo", "generate-1", "generate-32", "prompt"]
+TRL_STEPS = {"sft": 2, "sft-lora": 2, "reward": 2, "dpo": 1, "grpo": 1}  # timed, after one that is not
 QUALITY = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -32,7 +32,8 @@ def machine():
 
 def lines_of(command):
     """The JSON lines that a command prints; RuntimeError with its last words where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    lock = os.environ.get("LOCK", "").split()  # such as 'flock FILE', where others measure on the same machine
+    done = subprocess.run([*lock, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         words = done.stderr.strip().splitlines()
         raise RuntimeError(words[-1] if words else f"ended with code {done.returncode}")
@@ -68,7 +69,8 @@ class Peers:
     def time(self, what):
         """A list of results, or of what went wrong."""
         if what in TRL_STEPS:
-            jobs = [("trl", lambda: self.run("trl", "trl_speed.py", what, self.form("trl", "folder"), str(TRL_STEPS[what])))]
+            script = "trl_grpo.py" if what == "grpo" else "trl_speed.py"
+            jobs = [("trl", lambda: self.run("trl", script, what, self.form("trl", "folder"), str(TRL_STEPS[what])))]
         elif what in ("ppo", "ppo-shared"):
             jobs = [("trl", lambda: self.run("trl-ppo", "trl_ppo.py", self.form("trl-ppo", "folder")))]
         else:

@@ -230,14 +230,32 @@ static void test_reward_quality(void **state)
     const double a[6] = {2.385, 0, 1, -1, 3, 0.5}, b[6] = {0, 1, 0, 0, 0, 0.5};
     double correct[6];
     struct reward_quality q;
-    assert_int_equal(reward_quality(&q, correct, a, b, c, 6, &err), 0);
+    double lead[6];
+    for (size_t i = 0; i < 6; i++)
+        lead[i] = a[i] - b[i];
+    struct scored_pairs pairs = {.n = 6, .lead = lead, .label = c}, tied = {.n = 1, .lead = lead + 2, .label = c + 2};
+    const struct calibrator plain = {.temperature = 1};
+    assert_int_equal(reward_quality(&q, correct, &pairs, &plain, 42, &err), 0);
     assert_int_equal(q.decided, 4);
     expect_near(q.accuracy.value, 2.5 / 4, 1e-12, "accuracy", 0); /* right, right, wrong, equal scores */
     assert_true(isnan(correct[2]) && isnan(correct[4]));
     assert_true(correct[3] == 0 && correct[5] == 0.5);
     double brier = pow(1 - 1 / (1 + exp(-2.385)), 2) + pow(1 / (1 + exp(1.0)), 2) + pow(1 - 1 / (1 + exp(1.0)), 2) + 0.25;
     expect_near(q.calibration.brier, brier / 4, 1e-12, "Brier", 0);
-    assert_int_equal(reward_quality(&q, correct, a + 2, b + 2, c + 2, 1, &err), -1);
+    expect_near(q.brier.value, brier / 4, 1e-12, "Brier", 0);
+    assert_true(q.brier.lo < q.brier.value && q.brier.hi > q.brier.value && q.ece.lo <= q.ece.value && q.ece.hi >= q.ece.value);
+    /* it does not matter which answer is called a */
+    struct comparison turned[6];
+    double other_lead[6];
+    for (size_t i = 0; i < 6; i++) {
+        turned[i] = i % 2 ? (struct comparison){c[i].w_b, c[i].w_a, c[i].w_tie, 0} : c[i];
+        other_lead[i] = i % 2 ? -lead[i] : lead[i];
+    }
+    struct reward_quality r;
+    pairs = (struct scored_pairs){.n = 6, .lead = other_lead, .label = turned};
+    assert_int_equal(reward_quality(&r, NULL, &pairs, &plain, 42, &err), 0);
+    assert_true(r.ece.value == q.ece.value && r.brier.value == q.brier.value && r.accuracy.value == q.accuracy.value);
+    assert_int_equal(reward_quality(&q, correct, &tied, &plain, 42, &err), -1);
 }
 
 static void test_curves(void **state)

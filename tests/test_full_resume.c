@@ -20,6 +20,11 @@ static const struct method_case {
     {"sft --full", "sft", "ids", "--full", "model", "model.safetensors"},
     {"reward", "reward", "judgements", "", "adapter", "adapter_model.safetensors"},
     {"reward --full", "reward", "judgements", "--full", "model", "model.safetensors"},
+    {"reward on rankings", "reward", "rankings", "--layers-from 1", "adapter", "adapter_model.safetensors"},
+    {"reward on ratings", "reward", "ratings", "", "adapter", "adapter_model.safetensors"},
+    {"reward with Davidson's ties", "reward", "judgements", "--ties davidson --join-prompts --bootstrap", "adapter",
+     "adapter_model.safetensors"},
+    {"reward with annotators", "reward", "judgements", "--learn-annotators", "adapter", "adapter_model.safetensors"},
     {"dpo", "dpo", "judgements", "", "adapter", "adapter_model.safetensors"},
     {"dpo --full", "dpo", "judgements", "--full", "model", "model.safetensors"},
     {"dpo, the whole step", "dpo", "judgements", "--loss-type aot,aot_unpaired,sft --loss-weights 1,0.5,0.1 --ld-alpha 0.5", "adapter",
@@ -80,7 +85,7 @@ static void write_judgements(const char *path, uint32_t first, uint32_t n)
         write_words(f, i, 200);
         fprintf(f, "\", \"b\": \"");
         write_words(f, i, 300);
-        fprintf(f, "\", \"label\": \"%s\", \"weight\": %u}\n", labels[i % 4], 1 + i % 3);
+        fprintf(f, "\", \"label\": \"%s\", \"weight\": %u, \"annotator\": %u}\n", labels[i % 4], 1 + i % 3, number(i, 4, 4));
     }
     fclose(f);
 }
@@ -98,6 +103,34 @@ static void write_thumbs(const char *path, uint32_t first, uint32_t n)
     fclose(f);
 }
 
+static void write_rankings(const char *path, uint32_t first, uint32_t n)
+{
+    FILE *f = fopen(path, "w");
+    for (uint32_t i = first; i < first + n; i++) {
+        fprintf(f, "{\"prompt\": \"");
+        write_words(f, i, 100);
+        for (uint32_t k = 0; k < 2 + i % 3; k++) {
+            fprintf(f, "%s", k ? "\", \"" : "\", \"completions\": [\"");
+            write_words(f, i, 200 + 20 * k);
+        }
+        fprintf(f, "\"], \"ranks\": [1, 3%s]}\n", i % 3 == 0 ? "" : i % 3 == 1 ? ", 2" : ", 3, 2");
+    }
+    fclose(f);
+}
+
+static void write_ratings(const char *path, uint32_t first, uint32_t n)
+{
+    FILE *f = fopen(path, "w");
+    for (uint32_t i = first; i < first + n; i++) {
+        fprintf(f, "{\"prompt\": \"");
+        write_words(f, i / 3, 100);
+        fprintf(f, "\", \"completion\": \"");
+        write_words(f, i, 200);
+        fprintf(f, "\", \"rating\": %u}\n", 1 + i % 4);
+    }
+    fclose(f);
+}
+
 static int enter(void **state)
 {
     if (sandbox_enter(state))
@@ -109,6 +142,10 @@ static int enter(void **state)
     write_judgements("judgements-eval.jsonl", 40, 8);
     write_thumbs("thumbs.jsonl", 0, 37); /* the last step of an epoch is one row */
     write_thumbs("thumbs-eval.jsonl", 40, 5);
+    write_rankings("rankings.jsonl", 0, 40);
+    write_rankings("rankings-eval.jsonl", 40, 8);
+    write_ratings("ratings.jsonl", 0, 60);
+    write_ratings("ratings-eval.jsonl", 60, 12);
     return 0;
 }
 

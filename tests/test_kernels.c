@@ -422,14 +422,8 @@ TEST(gemm)
 TEST(sums)
 TEST(operations)
 TEST(exp)
+TEST(tiles)
 TEST(few)
-
-static void test_tiles(void **state)
-{
-    (void)state;
-    check_tiles(); /* no instruction set enters */
-    checking("nothing");
-}
 
 int main(void)
 {

@@ -14,10 +14,13 @@
 #include <string.h>
 
 #include "objective/bradley_terry.h"
+#include "objective/crowd_bt.h"
 #include "objective/gae.h"
 #include "objective/kl.h"
 #include "objective/kto.h"
 #include "objective/objective.h"
+#include "objective/ordinal.h"
+#include "objective/plackett_luce.h"
 #include "objective/ppo.h"
 #include "objective/scalar.h"
 
@@ -1110,6 +1113,255 @@ static void test_bradley_terry_refuses(void **state)
     assert_scores_refused(&c, "no pairs");
 }
 
+/* ---- rankings ---- */
+
+struct ranking_case {
+    double scores[MOST], dscores[MOST];
+    size_t ranks[MOST], k;
+};
+
+static double ranking_loss(void *context)
+{
+    struct ranking_case *c = context;
+    struct err err;
+    double nll, d[MOST];
+    assert_int_equal(plackett_luce_loss(&nll, d, c->scores, c->ranks, c->k, &err), 0);
+    return nll;
+}
+
+static void test_golden_plackett_luce(void **state)
+{
+    (void)state;
+    const json_t *want = member(golden, "plackett_luce");
+    struct ranking_case c;
+    struct err err;
+    double nll;
+    size_t order[MOST];
+    c.k = numbers(c.scores, want, "scores");
+    assert_int_equal(lengths(order, want, "order_best_first"), c.k);
+    for (size_t i = 0; i < c.k; i++)
+        c.ranks[order[i]] = i + 1;
+    assert_int_equal(plackett_luce_loss(&nll, c.dscores, c.scores, c.ranks, c.k, &err), 0);
+    near("nll", nll, number(want, "nll"), 1e-9);
+    near_array("plackett_luce", c.dscores, want, "grad");
+}
+
+static void test_plackett_luce(void **state)
+{
+    (void)state;
+    struct ranking_case c = {.scores = {0.719, -2.385, 1.208, 0.333, 3.01}, .ranks = {2, 4, 1, 2, 7}, .k = 5};
+    struct err err;
+    double nll;
+    assert_int_equal(plackett_luce_loss(&nll, c.dscores, c.scores, c.ranks, c.k, &err), 0);
+    check_gradient("scores", c.scores, c.dscores, c.k, ranking_loss, &c);
+    /* written out: 2 and 2 are each chosen out of itself and what is below both */
+    const double *s = c.scores;
+    double below = exp(s[1]) + exp(s[4]);
+    double want = log(exp(s[0]) + exp(s[1]) + exp(s[2]) + exp(s[3]) + exp(s[4])) - s[2] + log(exp(s[0]) + below) - s[0] +
+                  log(exp(s[3]) + below) - s[3] + log(below) - s[1];
+    near("nll", nll, want, 1e-13);
+    /* only the order of ranks counts, and only differences of scores */
+    for (size_t i = 0; i < c.k; i++) {
+        c.ranks[i] = 10 * c.ranks[i] + 3;
+        c.scores[i] += 700;
+    }
+    near("shifted", ranking_loss(&c), want, 1e-10);
+    /* two answers: Bradley-Terry */
+    struct ranking_case two = {.scores = {0.719, -2.385}, .ranks = {9, 3}, .k = 2};
+    near("two", ranking_loss(&two), softplus(0.719 + 2.385), 1e-14);
+    /* far apart: no overflow */
+    two.scores[0] = 1e4;
+    near("far", ranking_loss(&two), 1e4 + 2.385, 1e-10);
+}
+
+static void test_plackett_luce_refuses(void **state)
+{
+    (void)state;
+    struct ranking_case c = {.scores = {0.719, -2.385, 1}, .ranks = {2, 4, 1}, .k = 3};
+    struct err err;
+    double nll = UNTOUCHED;
+    fill(c.dscores, MOST);
+    assert_int_equal(plackett_luce_loss(&nll, c.dscores, c.scores, c.ranks, 1, &err), -1);
+    assert_says(&err, "two or more");
+    for (size_t k = 0; k < 3; k++) {
+        c.scores[1] = not_finite[k];
+        assert_int_equal(plackett_luce_loss(&nll, c.dscores, c.scores, c.ranks, 3, &err), -1);
+        assert_says(&err, "'scores[1]'");
+    }
+    c.scores[1] = 0;
+    c.ranks[0] = c.ranks[1] = c.ranks[2] = 5;
+    assert_int_equal(plackett_luce_loss(&nll, c.dscores, c.scores, c.ranks, 3, &err), -1);
+    assert_says(&err, "the rank 5");
+    assert_untouched(&nll, 1);
+    assert_untouched(c.dscores, MOST);
+}
+
+/* ---- ratings ---- */
+
+struct rating_case {
+    double score, theta[4], dscore, dtheta[4];
+    size_t rating;
+};
+
+static double rating_loss(void *context)
+{
+    struct rating_case *c = context;
+    struct err err;
+    double nll, d, dtheta[4];
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, c->score, c->rating, c->theta, 4, &err), 0);
+    return nll;
+}
+
+static void test_ordinal(void **state)
+{
+    (void)state;
+    struct err err;
+    double nll, total = 0;
+    struct rating_case c = {.score = 0.719, .theta = {-2.385, -0.333, 0.208, 3.01}};
+    for (c.rating = 1; c.rating <= 5; c.rating++) {
+        assert_int_equal(ordinal_loss(&nll, &c.dscore, c.dtheta, c.score, c.rating, c.theta, 4, &err), 0);
+        check_gradient("score", &c.score, &c.dscore, 1, rating_loss, &c);
+        check_gradient("theta", c.theta, c.dtheta, 4, rating_loss, &c);
+        double upper = c.rating < 5 ? sigmoid(c.theta[c.rating - 1] - c.score) : 1;
+        double lower = c.rating > 1 ? sigmoid(c.theta[c.rating - 2] - c.score) : 0;
+        near("nll", nll, -log(upper - lower), 1e-13);
+        total += exp(-nll);
+    }
+    near("probabilities", total, 1, 1e-14);
+    /* far out, where the plain formula cancels: log(sigmoid(-40) - sigmoid(-41)) */
+    c = (struct rating_case){.score = 41, .theta = {-9, 0, 1, 2}, .rating = 3};
+    near("far", rating_loss(&c), 40 - log1p(-exp(-1.0)), 1e-12);
+    /* two ratings with a threshold of 0 are a coin of probability sigmoid(s) */
+    double zero = 0, d, dt;
+    assert_int_equal(ordinal_loss(&nll, &d, &dt, 0.719, 2, &zero, 1, &err), 0);
+    near("two ratings", nll, softplus(-0.719), 1e-15);
+}
+
+static void test_ordinal_refuses(void **state)
+{
+    (void)state;
+    struct err err;
+    double nll = UNTOUCHED, d = UNTOUCHED, theta[3] = {-1, 0, 2}, dtheta[3] = {UNTOUCHED, UNTOUCHED, UNTOUCHED};
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 0, theta, 3, &err), -1);
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 5, theta, 3, &err), -1);
+    assert_says(&err, "none of 1 to 4");
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, NAN, 2, theta, 3, &err), -1);
+    assert_says(&err, "'score[0]'");
+    theta[1] = 2;
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 2, theta, 3, &err), -1);
+    assert_says(&err, "do not rise");
+    theta[1] = INFINITY;
+    assert_int_equal(ordinal_loss(&nll, &d, dtheta, 0, 2, theta, 3, &err), -1);
+    assert_says(&err, "'theta[1]'");
+    assert_untouched(&nll, 1);
+    assert_untouched(&d, 1);
+    assert_untouched(dtheta, 3);
+}
+
+/* ---- annotators ---- */
+
+struct vote_case {
+    double x, eta, w_a, w_b, dx, deta;
+};
+
+static double vote_loss(void *context)
+{
+    struct vote_case *c = context;
+    struct err err;
+    double nll, dx, deta;
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, c->x, c->eta, c->w_a, c->w_b, &err), 0);
+    return nll;
+}
+
+static double prior_loss(void *context)
+{
+    double logit = *(double *)context, d;
+    return crowd_bt_prior(sigmoid(logit), &d);
+}
+
+static void test_crowd_bt(void **state)
+{
+    (void)state;
+    static const struct vote_case cases[] = {{0.719, 0.385, 1, 0, 0, 0}, {-2.385, 0.9, 0.3, 1.7, 0, 0}, {3.01, 0.5, 0, 2, 0, 0}, {-0.333, 0.05, 1, 1, 0, 0}};
+    struct err err;
+    double nll;
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct vote_case c = cases[k];
+        assert_int_equal(crowd_bt_loss(&nll, &c.dx, &c.deta, c.x, c.eta, c.w_a, c.w_b, &err), 0);
+        check_gradient("x", &c.x, &c.dx, 1, vote_loss, &c);
+        check_gradient("eta", &c.eta, &c.deta, 1, vote_loss, &c);
+        double p = c.eta * sigmoid(c.x) + (1 - c.eta) * sigmoid(-c.x);
+        near("nll", nll, -c.w_a * log(p) - c.w_b * log(1 - p), 1e-14);
+    }
+    /* who is always right: Bradley-Terry; a coin teaches nothing; who always errs says b for a */
+    struct vote_case c = {.x = 1.208, .eta = 1, .w_a = 1};
+    near("reliable", vote_loss(&c), softplus(-1.208), 1e-15);
+    assert_int_equal(crowd_bt_loss(&nll, &c.dx, &c.deta, 1.208, 0.5, 1, 0, &err), 0);
+    near("a coin", c.dx, 0, 0);
+    c.eta = 0;
+    near("wrong", vote_loss(&c), softplus(1.208), 1e-15);
+    double logit = 0.719, dlogit;
+    crowd_bt_prior(sigmoid(logit), &dlogit);
+    check_gradient("the prior", &logit, &dlogit, 1, prior_loss, &logit);
+    crowd_bt_prior(0.8, &dlogit);
+    near("the prior's mode", dlogit, 0, 1e-15);
+}
+
+static void test_crowd_bt_reliability(void **state)
+{
+    (void)state;
+    /* answers far apart, one who is always right and one who is in 16 of 20: the binomial's likelihood interval; and one who
+     * has not voted, who may be anybody */
+    double x[40], w_a[40], w_b[40];
+    for (size_t i = 0; i < 40; i++) {
+        x[i] = i % 2 ? 30 : -30;
+        w_a[i] = (x[i] > 0) == (i >= 4);
+        w_b[i] = 1 - w_a[i];
+    }
+    const size_t start[] = {0, 20, 40, 40};
+    struct interval r[3], again[3];
+    double scale, other;
+    crowd_bt_reliability(r, &scale, x, w_a, w_b, start, 3);
+    near("share", r[0].value, 0.8, 1e-4);
+    for (int side = 0; side < 2; side++) {
+        double at = side ? r[0].hi : r[0].lo;
+        near("fall of the likelihood", 16 * log(at / 0.8) + 4 * log((1 - at) / 0.2), -1.920729410347062, 1e-3);
+    }
+    assert_true(r[1].value > 0.999 && r[1].hi == 1 && r[1].lo > 0.85 && r[1].lo < 0.97);
+    assert_true(isnan(r[2].value) && r[2].lo == 0 && r[2].hi == 1);
+    /* scores of another size: the same people, at another scale */
+    for (size_t i = 0; i < 40; i++)
+        x[i] *= 0.05;
+    crowd_bt_reliability(again, &other, x, w_a, w_b, start, 3);
+    near("share", again[0].value, 0.8, 1e-2);
+    assert_true(other > scale && again[1].value > 0.99);
+    for (size_t i = 0; i < 40; i++)
+        x[i] = 0; /* answers alike say nothing */
+    crowd_bt_reliability(r, &scale, x, w_a, w_b, start, 3);
+    assert_true(r[0].lo == 0 && r[0].hi == 1 && r[1].lo == 0 && r[1].hi == 1);
+}
+
+static void test_crowd_bt_refuses(void **state)
+{
+    (void)state;
+    struct err err;
+    double nll = UNTOUCHED, dx = UNTOUCHED, deta = UNTOUCHED;
+    for (size_t k = 0; k < 3; k++) {
+        assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, not_finite[k], 0.9, 1, 0, &err), -1);
+        assert_says(&err, "'x[0]'");
+        assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, 1, not_finite[k], 1, 0, &err), -1);
+        assert_says(&err, "'eta'");
+    }
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, 1, 1.01, 1, 0, &err), -1);
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, 1, 0.9, -1, 0, &err), -1);
+    assert_says(&err, "'w_a[0]'");
+    assert_int_equal(crowd_bt_loss(&nll, &dx, &deta, -800, 1, 1, 0, &err), -1); /* P(a) is 0 */
+    assert_says(&err, "too far apart");
+    assert_untouched(&nll, 1);
+    assert_untouched(&dx, 1);
+    assert_untouched(&deta, 1);
+}
+
 /* ---- PPO ---- */
 
 struct tokens_case {
@@ -1631,6 +1883,14 @@ int main(void)
         cmocka_unit_test(test_ties_are_probabilities),
         cmocka_unit_test(test_bradley_terry_stats),
         cmocka_unit_test(test_bradley_terry_refuses),
+        cmocka_unit_test(test_golden_plackett_luce),
+        cmocka_unit_test(test_plackett_luce),
+        cmocka_unit_test(test_plackett_luce_refuses),
+        cmocka_unit_test(test_ordinal),
+        cmocka_unit_test(test_ordinal_refuses),
+        cmocka_unit_test(test_crowd_bt),
+        cmocka_unit_test(test_crowd_bt_reliability),
+        cmocka_unit_test(test_crowd_bt_refuses),
         cmocka_unit_test(test_golden_ppo),
         cmocka_unit_test(test_gradient_ppo),
         cmocka_unit_test(test_ppo_first_mini_batch),

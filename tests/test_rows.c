@@ -119,6 +119,15 @@ static void test_plain_forms(void **state)
     assert_true(d.rows[0].step_good[0] && !d.rows[0].step_good[1]);
     dataset_release(&d);
 
+    d = parse("{'prompt': '2+2?', 'completions': ['4', [{'role': 'assistant', 'content': '5'}], 'four'], 'ranks': [1, 7, 1]}");
+    assert_int_equal(d.kind, ROWS_RANKING);
+    assert_string_equal(d.format_name, "JSON lines of rankings (prompt, completions, ranks) as messages");
+    assert_int_equal(d.rows[0].n_completions, 3);
+    assert_messages(&d.rows[0].completions[0], "assistant", "4", NULL);
+    assert_messages(&d.rows[0].completions[1], "assistant", "5", NULL);
+    assert_true(d.rows[0].ranks[0] == 1 && d.rows[0].ranks[1] == 7 && d.rows[0].ranks[2] == 1);
+    dataset_release(&d);
+
     d = parse("{'instruction': 'Translate', 'input': 'cat', 'output': 'chat'}\n"
               "{'instruction': 'Sing', 'input': '', 'output': 'La'}");
     assert_int_equal(d.kind, ROWS_COMPLETION);

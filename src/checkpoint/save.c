@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,14 +43,58 @@ static int write_in(const char *folder, const char *name, const char *text, stru
     return rc;
 }
 
-static int write_notes(const char *folder, const struct head_notes *notes, struct err *err)
+static void write_doubles(struct buf *b, const char *key, const double *x, size_t n)
+{
+    buf_printf(b, "\"%s\": [", key);
+    for (size_t i = 0; i < n; i++) {
+        buf_str(b, i ? ", " : "");
+        buf_json_double(b, x[i]);
+    }
+    buf_str(b, "]");
+}
+
+static void write_calibrator(struct buf *b, const struct calibrator *c)
+{
+    buf_str(b, ", \"temperature\": ");
+    buf_json_double(b, c->temperature);
+    if (c->n_knots) {
+        buf_str(b, ", \"isotonic\": {");
+        write_doubles(b, "x", c->x, c->n_knots);
+        buf_str(b, ", ");
+        write_doubles(b, "p", c->p, c->n_knots);
+        buf_str(b, "}");
+    }
+    if (c->n_groups)
+        buf_str(b, ", \"groups\": {");
+    for (size_t g = 0; g < c->n_groups; g++) {
+        buf_str(b, g ? ", " : "");
+        buf_json_str(b, c->group[g].name, strlen(c->group[g].name));
+        buf_str(b, ": ");
+        buf_json_double(b, c->group[g].temperature);
+    }
+    if (c->n_groups)
+        buf_str(b, "}");
+}
+
+int head_notes_write(const struct head_notes *notes, const char *folder, struct err *err)
 {
     struct buf b;
-    buf_init(&b, 4096);
+    buf_init(&b, 1 << 16);
     buf_str(&b, "{\"score_bias\": ");
     buf_json_double(&b, notes->score_bias);
     buf_str(&b, ", \"tie_parameter\": ");
     buf_json_double(&b, notes->tie_parameter);
+    if (notes->davidson)
+        buf_str(&b, ", \"ties\": \"davidson\"");
+    if (notes->n_thresholds) {
+        buf_str(&b, ", \"ratings\": {");
+        write_doubles(&b, "thresholds", notes->threshold, notes->n_thresholds);
+        buf_str(&b, ", \"scale\": ");
+        buf_json_double(&b, notes->rating_scale);
+        buf_str(&b, "}");
+    }
+    if (notes->calibrator.temperature > 0)
+        write_calibrator(&b, &notes->calibrator);
     buf_str(&b, "}\n");
     int rc = write_in(folder, "hone.json", b.data, err);
     buf_release(&b);
@@ -60,7 +105,7 @@ static char *adapter_config(const struct adapter *a, const struct head *head, co
 {
     json_t *targets = json_array();
     for (int k = 0; k < LINEAR_KINDS; k++)
-        if (a->a_at[k] != SIZE_MAX)
+        if (adapter_targets(a) >> k & 1)
             json_array_append_new(targets, json_string(a->config->family->linear[k].peft));
     json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:o, s:b, s:b, s:s}", "peft_type", "LORA", "task_type",
                           head ? "SEQ_CLS" : "CAUSAL_LM", "bias", "none", "r", (int)a->rank, "lora_alpha",
@@ -68,6 +113,12 @@ static char *adapter_config(const struct adapter *a, const struct head *head, co
                           "fan_in_fan_out", 0, "base_model_name_or_path", base_model);
     if (head)
         json_object_set_new(o, "modules_to_save", json_pack("[s]", "score"));
+    if (a->first_layer) {
+        json_t *layers = json_array();
+        for (size_t l = a->first_layer; l < a->layers; l++)
+            json_array_append_new(layers, json_integer((json_int_t)l));
+        json_object_set_new(o, "layers_to_transform", layers);
+    }
     char *text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
     json_decref(o);
     return text;
@@ -106,7 +157,7 @@ int adapter_save(const struct adapter *a, const struct head *head, const struct 
     if (rc == 0)
         rc = write_in(t, "adapter_config.json", config, err);
     if (rc == 0 && head)
-        rc = write_notes(t, notes, err);
+        rc = head_notes_write(notes, t, err);
     free(weights);
     free(config);
     return put_in_place(t, folder, rc, err);
@@ -144,7 +195,7 @@ int model_save(const struct model *m, const struct head *head, const struct head
     if (rc == 0)
         rc = write_in(t, "config.json", config, err);
     if (rc == 0 && head)
-        rc = write_notes(t, notes, err);
+        rc = head_notes_write(notes, t, err);
     for (size_t i = 0; rc == 0 && file_is_dir(m->path) && i < sizeof text_files / sizeof *text_files; i++)
         rc = copy_file(m->path, t, text_files[i], err);
     free(weights);
@@ -152,7 +203,41 @@ int model_save(const struct model *m, const struct head *head, const struct head
     return put_in_place(t, folder, rc, err);
 }
 
-static int read_notes(struct head_notes *notes, const char *folder, struct err *err)
+/* A list of n numbers that rise within [lo, hi]. */
+static bool rising(double *to, const json_t *list, size_t n, double lo, double hi)
+{
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(list, i);
+        to[i] = json_number_value(v);
+        if (!json_is_number(v) || !(to[i] >= (i ? to[i - 1] : lo)) || !(to[i] <= hi))
+            return false;
+    }
+    return json_array_size(list) == n;
+}
+
+static bool read_calibrator(struct calibrator *c, const json_t *o)
+{
+    const json_t *isotonic = json_object_get(o, "isotonic"), *x = json_object_get(isotonic, "x"), *v;
+    json_t *groups = json_object_get(o, "groups");
+    const char *name;
+    c->temperature = json_number_value(json_object_get(o, "temperature"));
+    c->n_knots = json_array_size(x);
+    if (!isfinite(c->temperature) || c->temperature < 0 || c->n_knots > CALIBRATOR_KNOTS ||
+        json_object_size(groups) > CALIBRATOR_GROUPS || !rising(c->x, x, c->n_knots, 0, HUGE_VAL) ||
+        !rising(c->p, json_object_get(isotonic, "p"), c->n_knots, 0.5, 1))
+        return false;
+    json_object_foreach(groups, name, v)
+    {
+        double t = json_number_value(v);
+        if (!isfinite(t) || t <= 0 || strlen(name) >= CALIBRATOR_NAME)
+            return false;
+        snprintf(c->group[c->n_groups].name, CALIBRATOR_NAME, "%s", name);
+        c->group[c->n_groups++].temperature = t;
+    }
+    return true;
+}
+
+int head_notes_read(struct head_notes *notes, const char *folder, struct err *err)
 {
     *notes = (struct head_notes){0};
     char *path = path_join(folder, "hone.json");
@@ -162,8 +247,16 @@ static int read_notes(struct head_notes *notes, const char *folder, struct err *
         json_t *o = json_load_file(path, 0, &why);
         notes->score_bias = json_number_value(json_object_get(o, "score_bias"));
         notes->tie_parameter = json_number_value(json_object_get(o, "tie_parameter"));
-        if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter))
-            rc = err_set(err, "'%s' is not the JSON object that belongs to a head: %s", path, why.text);
+        const json_t *ratings = json_object_get(o, "ratings"), *list = json_object_get(ratings, "thresholds");
+        notes->n_thresholds = json_array_size(list);
+        notes->rating_scale = json_number_value(json_object_get(ratings, "scale"));
+        bool rated = notes->n_thresholds <= sizeof notes->threshold / sizeof *notes->threshold &&
+                     rising(notes->threshold, list, notes->n_thresholds, -HUGE_VAL, HUGE_VAL);
+        const char *ties = json_string_value(json_object_get(o, "ties"));
+        notes->davidson = ties && !strcmp(ties, "davidson");
+        if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter) || !rated || !read_calibrator(&notes->calibrator, o))
+            rc = err_set(err, "'%s' is not the JSON object that belongs to a head: %s", path,
+                         o ? "a number is missing or out of its range" : why.text);
         json_decref(o);
     }
     free(path);
@@ -198,7 +291,7 @@ int head_open(struct head *h, size_t width, const char *folder, struct head_note
             rc = err_set(err, "'%s': the head '%s' holds a number that is not finite", folder, t->name);
     }
     if (rc == 0)
-        rc = read_notes(notes, folder, err);
+        rc = head_notes_read(notes, folder, err);
     if (rc == 0)
         h->bias = (float)notes->score_bias;
     else

@@ -2,16 +2,25 @@
  * Folders are written under a temporary name, synced and renamed (law 7); they hold no time stamps.
  *
  * A head is stored as transformers does, as score.weight.  What these formats have no place for stands beside it in
- * hone.json: {"score_bias": .., "tie_parameter": ..}. */
+ * hone.json (docs/formats.md). */
 #ifndef HONE_CHECKPOINT_SAVE_H
 #define HONE_CHECKPOINT_SAVE_H
 
 #include "model/adapter.h"
+#include "util/calibrate.h"
 
 struct head_notes {
     double score_bias;    /* added to every score: centres the scores on a reference set */
-    double tie_parameter; /* eta of Rao-Kupper's ties, 0 where there are none */
+    bool davidson;        /* the ties are Davidson's */
+    double tie_parameter; /* eta of Rao-Kupper's ties, or ln nu of Davidson's; 0 where there are none */
+    size_t n_thresholds;  /* of ratings: P(rating <= c) = sigmoid((threshold[c - 1] - score) / rating_scale) */
+    double threshold[20], rating_scale;
+    struct calibrator calibrator; /* from leads to probabilities */
 };
+
+/* hone.json in a folder; where there is none, zeros. */
+int head_notes_write(const struct head_notes *notes, const char *folder, struct err *err);
+int head_notes_read(struct head_notes *notes, const char *folder, struct err *err);
 
 /* head may be NULL. */
 int adapter_save(const struct adapter *a, const struct head *head, const struct head_notes *notes,

@@ -19,13 +19,14 @@
 
 #include "cmd/load.h"
 #include "data/encode.h"
+#include "rollout/experience.h"
 
 /* What is asked for; 0: the row's own. */
 struct bench_shape {
     size_t length;          /* tokens of a sequence; of a prompt where there are new tokens */
     size_t rows;            /* sequences, pairs, prompts, streams */
-    size_t new_tokens;      /* of generation and PPO */
-    size_t num_generations; /* of PPO: completions of a prompt */
+    size_t new_tokens;      /* of generation, PPO and GRPO */
+    size_t num_generations; /* of PPO and GRPO: completions of a prompt */
 };
 
 struct bench {
@@ -60,6 +61,7 @@ int bench_open_reward(struct bench *b, struct err *err);
 int bench_open_dpo(struct bench *b, struct err *err);
 int bench_open_ppo(struct bench *b, struct err *err);
 int bench_open_ppo_shared(struct bench *b, struct err *err);
+int bench_open_grpo(struct bench *b, struct err *err);
 int bench_open_generate_1(struct bench *b, struct err *err);
 int bench_open_generate_32(struct bench *b, struct err *err);
 int bench_open_prompt(struct bench *b, struct err *err);
@@ -75,6 +77,11 @@ static inline size_t bench_or_else(size_t asked_for, size_t own)
 
 /* Generated data: trees of random token ids, all completion tokens targets; `prompt` may be 0. */
 struct examples bench_examples(const struct model *m, size_t n, size_t prompt, size_t completions, size_t completion);
+
+/* Completions of exactly new_tokens to each prompt, BENCH_SLOTS at the same time. */
+#define BENCH_SLOTS 32
+int bench_rollouts(struct experience *x, const struct net *policy, const struct examples *prompts, size_t num_generations,
+                   size_t new_tokens, uint32_t round, struct err *err);
 
 /* A sentence where the model has fewer positions than the shape asks for. */
 int bench_check_positions(const struct bench *b, size_t positions, struct err *err);

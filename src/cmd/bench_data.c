@@ -1,4 +1,5 @@
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/bench.h"
@@ -69,4 +70,26 @@ int bench_head(struct head *h, size_t width, uint32_t seed, struct err *err)
     for (size_t i = 0; i < width; i++)
         h->params.data[i] = (float)(rng_normal(seed, RNG_TEST, (uint32_t)i, 0, 0, 0) / sqrt((double)width));
     return 0;
+}
+
+int bench_rollouts(struct experience *x, const struct net *policy, const struct examples *prompts, size_t num_generations,
+                   size_t new_tokens, uint32_t round, struct err *err)
+{
+    size_t n = prompts->n, slots = n * num_generations < BENCH_SLOTS ? n * num_generations : BENCH_SLOTS;
+    struct request *requests = xcalloc(n, sizeof *requests);
+    for (size_t i = 0; i < n; i++)
+        requests[i] = (struct request){.prompt = prompts->list[i].prompt.ids,
+                                       .n_prompt = prompts->list[i].prompt.n,
+                                       .n_samples = num_generations,
+                                       .max_new_tokens = new_tokens,
+                                       .sampling = {.temperature = 1, .top_p = 1, .seed = 1, .round = round},
+                                       .adapter = policy->adapter,
+                                       .key = (uint32_t)i};
+    int rc = generate_all(policy->model, requests, n, slots, NULL, NULL, err);
+    if (rc == 0)
+        experience_init(x, requests, n);
+    for (size_t i = 0; i < n; i++)
+        request_release(&requests[i]);
+    free(requests);
+    return rc;
 }

@@ -10,7 +10,6 @@
 #define PROMPT_TOKENS 64
 #define COMPLETION_TOKENS 64
 #define EPOCHS 4
-#define SLOTS 32 /* completions sampled at the same time */
 
 struct job {
     struct adapter adapter, reward_adapter, critic_adapter;
@@ -24,28 +23,6 @@ struct job {
     size_t new_tokens, num_generations;
     uint32_t iteration;
 };
-
-static int sample(struct job *j, struct experience *x, struct err *err)
-{
-    size_t n = j->prompts.n;
-    struct request *requests = xcalloc(n, sizeof *requests);
-    for (size_t i = 0; i < n; i++)
-        requests[i] = (struct request){.prompt = j->prompts.list[i].prompt.ids,
-                                       .n_prompt = j->prompts.list[i].prompt.n,
-                                       .n_samples = j->num_generations,
-                                       .max_new_tokens = j->new_tokens,
-                                       .sampling = {.temperature = 1, .top_p = 1, .seed = 1, .round = j->iteration},
-                                       .adapter = &j->adapter,
-                                       .key = (uint32_t)i};
-    int rc = generate_all(j->policy.model, requests, n, n * j->num_generations < SLOTS ? n * j->num_generations : SLOTS, NULL,
-                          NULL, err);
-    if (rc == 0)
-        experience_init(x, requests, n);
-    for (size_t i = 0; i < n; i++)
-        request_release(&requests[i]);
-    free(requests);
-    return rc;
-}
 
 static int score(struct job *j, struct experience *x, struct err *err)
 {
@@ -61,7 +38,7 @@ static int iterate(struct job *j, struct err *err)
 {
     struct experience x;
     struct metrics metrics = {0};
-    if (sample(j, &x, err))
+    if (bench_rollouts(&x, &j->policy, &j->prompts, j->num_generations, j->new_tokens, j->iteration, err))
         return -1;
     int rc = ppo_logprobs(&j->ppo, &j->reference, &x, x.ref_logps, err);
     if (rc == 0)

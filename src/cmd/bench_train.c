@@ -27,7 +27,7 @@ struct job {
     struct method method;
     struct sft sft;
     struct reward reward;
-    struct comparison *comparisons;
+    struct judgements labels;
     struct pairwise dpo;
 };
 
@@ -76,7 +76,7 @@ static void close_job(struct bench *b)
     adapter_release(&j->adapter);
     head_release(&j->head);
     free(j->order);
-    free(j->comparisons);
+    judgements_release(&j->labels);
     free(j);
 }
 
@@ -138,12 +138,14 @@ int bench_open_reward(struct bench *b, struct err *err)
     if (open_job(b, &s, err))
         return -1;
     struct job *j = b->self;
-    if (reward_init(&j->reward, &j->learner, false, 1, &j->optimizer, err))
+    if (reward_init(&j->reward, &j->learner, false, TIES_RAO_KUPPER, 1, &j->optimizer, err))
         return -1;
-    j->comparisons = xcalloc(s.rows, sizeof *j->comparisons);
+    struct comparison *won = xcalloc(s.rows, sizeof *won);
     for (size_t i = 0; i < s.rows; i++)
-        j->comparisons[i] = (struct comparison){.w_a = 1};
-    j->reward.train = j->comparisons;
+        won[i].w_a = 1;
+    judgements_of_pairs(&j->labels, won, s.rows);
+    free(won);
+    j->reward.train = &j->labels;
     j->method = reward_method(&j->reward);
     b->flop = 4 * b->block_weights * b->tokens;
     b->attention = 3 * (double)s.rows * bench_attention_flop(b, 0, 2, s.completion);

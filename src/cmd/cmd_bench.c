@@ -27,15 +27,15 @@ struct bench_args {
 #define FIELD(name) offsetof(struct bench_args, name)
 static const struct option own[] = {
     {"what", OPTION_LIST, FIELD(what), NULL,
-     "sft, sft-lora, reward, dpo, ppo (two rows: its own critic, and ppo-shared), generate-1, generate-32, prompt; otherwise all",
+     "sft, sft-lora, reward, dpo, ppo (two rows: its own critic, and ppo-shared), grpo, generate-1, generate-32, prompt; otherwise all",
      .commas = true, .value = "NAME"},
     {"model", OPTION_STRING, FIELD(model), NULL, "the model; otherwise HONE_MODEL, or the one that tools/get-model.sh fetched",
      .value = "PATH"},
     {"length", OPTION_INT, FIELD(length), "0",
-     "tokens of a sequence (dpo: a half of it prompt; generation and ppo: of the prompt); 0: the row's own, here and below", .min = 0, .max = 1e6},
+     "tokens of a sequence (dpo: a half of it prompt; generation, ppo and grpo: of the prompt); 0: the row's own, here and below", .min = 0, .max = 1e6},
     {"rows", OPTION_INT, FIELD(rows), "0", "sequences, pairs, prompts or streams at a time (generate-1 has one)", .min = 0, .max = 1e5},
-    {"new_tokens", OPTION_INT, FIELD(new_tokens), "0", "of generate-1, generate-32 and ppo: tokens after the prompt", .min = 0, .max = 1e6},
-    {"num_generations", OPTION_INT, FIELD(num_generations), "0", "of ppo: completions of a prompt", .min = 0, .max = 1024},
+    {"new_tokens", OPTION_INT, FIELD(new_tokens), "0", "of generate-1, generate-32, ppo and grpo: tokens after the prompt", .min = 0, .max = 1e6},
+    {"num_generations", OPTION_INT, FIELD(num_generations), "0", "of ppo and grpo: completions of a prompt", .min = 0, .max = 1024},
     {"repeats", OPTION_INT, FIELD(repeats), "3", "steps that are timed after one that is not; their median counts", .min = 1,
      .max = MAX_REPEATS},
     {"micro_batch_tokens", OPTION_INT, FIELD(micro_batch_tokens), "512", "as in training", .min = 1, .max = 1e7},
@@ -67,6 +67,7 @@ static const struct bench_row rows[] = {
     {"dpo", NULL, bench_open_dpo, false},
     {"ppo", NULL, bench_open_ppo, false},
     {"ppo-shared", "ppo", bench_open_ppo_shared, false},
+    {"grpo", NULL, bench_open_grpo, false},
     {"generate-1", NULL, bench_open_generate_1, true},
     {"generate-32", NULL, bench_open_generate_32, false},
     {"prompt", NULL, bench_open_prompt, false},
@@ -282,8 +283,6 @@ static int choose(bool chosen[N_ROWS], const struct strings *what, struct err *e
         for (size_t i = 0; i < N_ROWS; i++)
             if (!strcmp(name, rows[i].what) || (rows[i].asked_by && !strcmp(name, rows[i].asked_by)))
                 chosen[i] = found = true;
-        if (!found && !strcmp(name, "grpo"))
-            return err_set(err, "--what %s: there is no GRPO yet: leave it out", name);
         if (!found) {
             const char *near = options_nearest(name, names, N_ROWS);
             return err_set(err, "--what %s: there is no such row%s%s%s", name, near ? ": did you mean '" : "", near ? near : "",

@@ -26,7 +26,8 @@ static const struct option own[] = {
     {"prompts", OPTION_STRING, FIELD(prompts), NULL, "prompts that both answer; answers in the file are not looked at; - is standard input",
      .required = true, .value = "FILE"},
     {"reward", OPTION_LIST, FIELD(reward), NULL,
-     "a reward model that judges: a run's folder, an adapter with a head, or a model with score.weight; each judges for itself",
+     "a reward model that judges: a run's folder, an adapter with a head, or a model with score.weight; each judges for itself, "
+     "a run with several members by their mean",
      .required = true, .value = "PATH"},
     {"num_generations", OPTION_INT, FIELD(num_generations), "1", "answers of each model to a prompt", .min = 1, .max = 1024},
     {"temperature", OPTION_FLOAT, FIELD(temperature), "1", "0: always the likeliest token", .min = 0, .max = 100},
@@ -61,7 +62,8 @@ static const struct option_spec spec = {
 
 /* What a reward model says of the answers. */
 struct judge {
-    struct reward_model model;
+    const char *path;
+    struct rewards rewards; /* one, or the members of an ensemble */
     double *scores[2]; /* (answers) of A and of B */
     struct win_rate win;
     struct interval mean[2], difference;
@@ -88,9 +90,12 @@ static int open_models(struct comparison_job *j, struct err *err)
         omp_set_num_threads((int)j->args->threads);
     if (load_net(&j->a, j->names[0], NULL, j->args->tokenizer, err) || policy_open(&j->b, j->names[1], &j->a, err))
         return -1;
-    for (; j->n_opened < j->args->reward.n; j->n_opened++)
-        if (load_reward(&j->judges[j->n_opened].model, j->args->reward.data[j->n_opened], &j->a, err))
+    for (; j->n_opened < j->args->reward.n; j->n_opened++) {
+        struct judge *judge = &j->judges[j->n_opened];
+        judge->path = j->args->reward.data[j->n_opened];
+        if (load_rewards(&judge->rewards, &judge->path, 1, &j->a, err))
             return -1;
+    }
     return 0;
 }
 
@@ -155,8 +160,8 @@ static int judge(struct comparison_job *j, struct judge *judge, struct err *err)
     const struct answers *both[2] = {&j->answers[0], &j->answers[1]};
     for (size_t s = 0; s < 2; s++)
         judge->scores[s] = xcalloc(both[s]->n + 1, sizeof *judge->scores[s]);
-    if (answers_score(judge->scores, both, 2, &judge->model.net, err))
-        return err_prefix(err, "'%s'", judge->model.path);
+    if (answers_score(judge->scores, both, 2, judge->rewards.nets, judge->rewards.n, err))
+        return err_prefix(err, "'%s'", judge->path);
     for (size_t s = 0; s < 2; s++)
         judge->mean[s] = answers_mean(both[s], judge->scores[s], seed);
     judge->difference = answers_difference(&j->answers[0], judge->scores[0], judge->scores[1], seed);
@@ -199,7 +204,7 @@ static void print_table(const struct comparison_job *j)
            j->names[1], j->prompts.n, j->answers[0].n, j->args->temperature);
     for (size_t r = 0; r < j->n_opened; r++) {
         const struct judge *k = &j->judges[r];
-        printf("\nJudged by %s\n", k->model.path);
+        printf("\nJudged by %s\n", k->path);
         print_interval("A beats B", k->win.rate, 100, " %");
         printf("  %-24s %zu, %zu, %zu\n", "wins, ties, losses", k->win.wins, k->win.ties, k->win.losses);
         print_interval("score of A - score of B", k->difference, 1, "");
@@ -226,7 +231,7 @@ static void print_json(const struct comparison_job *j)
     json_t *judges = json_array();
     for (size_t r = 0; r < j->n_opened; r++) {
         const struct judge *k = &j->judges[r];
-        json_array_append_new(judges, json_pack("{s:s, s:o, s:o, s:o, s:o}", "reward", k->model.path, "win_rate",
+        json_array_append_new(judges, json_pack("{s:s, s:o, s:o, s:o, s:o}", "reward", k->path, "win_rate",
                                                 json_win_rate(&k->win), "score_difference", json_interval(k->difference),
                                                 "score_a", json_interval(k->mean[0]), "score_b", json_interval(k->mean[1])));
     }
@@ -279,7 +284,7 @@ static void release(struct comparison_job *j)
         free(j->judges[r].scores[0]);
         free(j->judges[r].scores[1]);
         if (r < j->n_opened)
-            reward_model_release(&j->judges[r].model);
+            rewards_release(&j->judges[r].rewards);
     }
     free(j->judges);
     answers_release(&j->answers[0]);

@@ -5,6 +5,7 @@
 #include "cmd/base.h"
 #include "cmd/commands.h"
 #include "cmd/progress.h"
+#include "cmd/rewarding.h"
 #include "reward/score.h"
 #include "util/mem.h"
 
@@ -14,6 +15,7 @@ struct score_args {
     const char *data, *system;
     int64_t max_length;
     int truncation;
+    struct aggregate_args aggregate;
 };
 
 static const char *const truncation_names[] = {"keep_start", "keep_end", NULL};
@@ -21,7 +23,7 @@ static const char *const truncation_names[] = {"keep_start", "keep_end", NULL};
 static const struct option own[] = {
     {"reward", OPTION_LIST, offsetof(struct score_args, reward), NULL,
      "a reward model: a run's folder, an adapter with a head, or a model with score.weight; "
-     "several are an ensemble",
+     "several, and a run with several members, are an ensemble",
      .required = true, .value = "PATH"},
     {"data", OPTION_STRING, offsetof(struct score_args, data), NULL,
      "rows with answers, in any format that training takes; - is standard input", .required = true,
@@ -35,13 +37,15 @@ static const struct option own[] = {
      "which end of an over-long row is kept", .choices = truncation_names},
 };
 static const struct option_group groups[] = {{"Scoring", own, ARRAY_LEN(own), 0},
+                                             AGGREGATE_GROUP(offsetof(struct score_args, aggregate)),
                                              BASE_GROUPS(offsetof(struct score_args, base))};
 static const struct option_spec spec = {
     .command = "score",
     .summary = "Scores of answers under one reward model or several, one JSON line a row: {\"id\", "
-               "\"score\": the mean over the reward models, \"scores\": [one each], \"std\": their "
+               "\"score\": what the reward models say together, \"scores\": [one each], \"std\": their "
                "standard deviation (over k)}. Of a row with several answers (a pair, a prompt with "
-               "completions) each of the three is a list with an entry an answer.",
+               "completions) each of the three is a list with an entry an answer; of a pair also \"p_a\": "
+               "the probability that the first is the better one, where the reward model was calibrated.",
     .usage = "hone score --model M --reward R [--reward R2 ..] --data FILE [--flags]",
     .example = "hone score --model model.gguf --reward runs/reward-1 --reward runs/reward-2 --data "
                "answers.jsonl",
@@ -53,6 +57,8 @@ static const struct option_spec spec = {
 struct table {
     float *scores;
     size_t models, count;
+    struct aggregate_config aggregate;
+    struct calibrator calibrator;
 };
 
 static void show(void *user, size_t done)
@@ -70,33 +76,25 @@ static int check_rows(const struct examples *e, const char *path, struct err *er
     return 0;
 }
 
-static int score(struct table *t, const struct score_args *args, const struct reward_model *models,
+static int score(struct table *t, const struct score_args *args, const struct rewards *r,
                  const struct examples *e, const char *path, struct err *err)
 {
-    int rc = 0;
-    for (size_t r = 0; rc == 0 && r < t->models; r++) {
-        struct progress progress;
-        char *what =
-            t->models > 1 ? xasprintf("score %zu of %zu", r + 1, t->models) : xstrdup("score");
-        progress_start(&progress, what, "rows", 0, e->n, args->base.quiet);
-        rc = score_examples(t->scores + r * t->count, &models[r].net, e, SCORE_MICRO_TOKENS, show,
-                            &progress, err);
-        if (rc)
-            err_prefix(err, "'%s'", path);
-        progress_end(&progress);
-        free(what);
-    }
+    struct progress progress;
+    progress_start(&progress, "score", "rows", 0, e->n, args->base.quiet);
+    int rc = score_ensemble(t->scores, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
+    if (rc)
+        err_prefix(err, "'%s'", path);
+    progress_end(&progress);
     return rc;
 }
 
 /* What one completion's entry is, by field. */
 enum field { FIELD_SCORE, FIELD_SCORES, FIELD_STD };
 
-static void add_entry(struct buf *out, enum field field, const float *scores, size_t k)
+static void add_entry(struct buf *out, enum field field, const struct score_summary *s, const float *scores, size_t k)
 {
-    struct score_summary s = score_summary(scores, k);
     if (field != FIELD_SCORES) {
-        buf_json_float(out, field == FIELD_SCORE ? s.mean : s.std);
+        buf_json_float(out, field == FIELD_SCORE ? s->score : s->std);
         return;
     }
     for (size_t r = 0; r < k; r++) {
@@ -106,43 +104,47 @@ static void add_entry(struct buf *out, enum field field, const float *scores, si
     buf_str(out, "]");
 }
 
-static void write_row(struct buf *out, const struct table *t, const struct example *e, size_t first)
+/* scores: (n_completions, models), the row's; s: (n_completions) what they come to. */
+static void write_row(struct buf *out, const struct table *t, const struct example *e, const float *scores,
+                      const struct score_summary *s)
 {
     static const char *const names[] = {"score", "scores", "std"};
-    float *scores = xmalloc(t->models * sizeof *scores); /* of one completion */
     buf_str(out, "{\"id\": ");
     buf_json_str(out, e->row->id, strlen(e->row->id));
     for (enum field f = FIELD_SCORE; f <= FIELD_STD; f++) {
         buf_printf(out, ", \"%s\": %s", names[f], e->n_completions > 1 ? "[" : "");
         for (size_t k = 0; k < e->n_completions; k++) {
-            for (size_t r = 0; r < t->models; r++)
-                scores[r] = t->scores[r * t->count + first + k];
             buf_str(out, k ? ", " : "");
-            add_entry(out, f, scores, t->models);
+            add_entry(out, f, &s[k], scores + k * t->models, t->models);
         }
         buf_str(out, e->n_completions > 1 ? "]" : "");
     }
+    if (e->n_completions == 2 && t->calibrator.temperature > 0) {
+        buf_str(out, ", \"p_a\": ");
+        buf_json_double(out, calibrated(&t->calibrator, (double)s[0].mean - (double)s[1].mean, e->row->group));
+    }
     buf_str(out, "}\n");
-    free(scores);
 }
 
 static void write_all(const struct table *t, const struct examples *e)
 {
     struct buf out;
     buf_init(&out, SIZE_MAX / 2);
-    for (size_t i = 0, at = 0; i < e->n; at += e->list[i++].n_completions)
-        write_row(&out, t, &e->list[i], at);
+    for (size_t i = 0, at = 0; i < e->n; at += e->list[i++].n_completions) {
+        size_t n = e->list[i].n_completions;
+        float *scores = xmalloc(n * t->models * sizeof *scores);
+        struct score_summary *s = xmalloc(n * sizeof *s);
+        for (size_t k = 0; k < n; k++) {
+            for (size_t r = 0; r < t->models; r++)
+                scores[k * t->models + r] = t->scores[r * t->count + at + k];
+            s[k] = score_summary(scores + k * t->models, t->models, &t->aggregate);
+        }
+        write_row(&out, t, &e->list[i], scores, s);
+        free(scores);
+        free(s);
+    }
     fwrite(out.data, 1, out.len, stdout);
     buf_release(&out);
-}
-
-static int open_rewards(struct reward_model *models, const struct score_args *args,
-                        const struct loaded *l, struct err *err)
-{
-    for (size_t i = 0; i < args->reward.n; i++)
-        if (load_reward(&models[i], args->reward.data[i], l, err))
-            return -1;
-    return 0;
 }
 
 static int encode(struct examples *e, const struct dataset *data, const struct score_args *args,
@@ -170,30 +172,30 @@ int cmd_score(int argc, char **argv)
     struct loaded l = {0};
     struct dataset data = {0};
     struct examples e = {0};
-    struct table t = {.models = args.reward.n};
-    struct reward_model *models = xcalloc(args.reward.n, sizeof *models);
+    struct table t = {.aggregate = aggregate_of(&args.aggregate)};
+    struct rewards rewards = {0};
     struct rows_config config = {.system = args.system};
     unsigned kinds = 1u << ROWS_TEXT | 1u << ROWS_CHAT | 1u << ROWS_COMPLETION | 1u << ROWS_PAIR |
-                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS;
+                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING;
     int rc = base_open(&l, &args.base, &err);
     if (rc == 0)
-        rc = open_rewards(models, &args, &l, &err);
+        rc = load_rewards(&rewards, args.reward.data, args.reward.n, &l, &err);
     if (rc == 0)
         rc = base_read(&data, "score", args.data, &config, kinds, "rows with answers",
                        args.base.quiet, &err);
     if (rc == 0)
         rc = encode(&e, &data, &args, &l.model, &err);
     if (rc == 0) {
+        t.models = rewards.n;
+        t.calibrator = rewards.calibrator;
         t.count = score_count(&e);
         t.scores = xcalloc(t.models * t.count, sizeof *t.scores);
-        rc = score(&t, &args, models, &e, data.path, &err);
+        rc = score(&t, &args, &rewards, &e, data.path, &err);
     }
     if (rc == 0)
         write_all(&t, &e);
     free(t.scores);
-    for (size_t i = 0; i < args.reward.n; i++)
-        reward_model_release(&models[i]);
-    free(models);
+    rewards_release(&rewards);
     examples_release(&e);
     dataset_release(&data);
     loaded_release(&l);

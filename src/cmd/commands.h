@@ -34,6 +34,8 @@ int cmd_compare(int argc, char **argv);
 int cmd_sft(int argc, char **argv);
 int cmd_reward(int argc, char **argv);
 int cmd_ppo(int argc, char **argv);
+int cmd_grpo(int argc, char **argv);
+int cmd_rloo(int argc, char **argv);
 int cmd_dpo(int argc, char **argv);
 int cmd_kto(int argc, char **argv);
 int cmd_orpo(int argc, char **argv);
@@ -44,6 +46,7 @@ int cmd_logprobs(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_chat(int argc, char **argv);
+int cmd_average(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 
 #endif

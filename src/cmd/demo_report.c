@@ -298,20 +298,6 @@ static void rubric(struct page *p)
     report_table_end(&p->r);
 }
 
-static struct calibration calibration_of(const json_t *o)
-{
-    const json_t *c = json_object_get(o, "calibration"), *bins = json_object_get(c, "bins");
-    struct calibration out = {.n = (size_t)json_number(json_object_get(c, "n")), .ece = json_number(json_object_get(c, "ece")),
-                              .brier = json_number(json_object_get(c, "brier"))};
-    for (size_t i = 0; i < STATS_BINS; i++) {
-        const json_t *b = json_array_get(bins, i);
-        out.bin[i].n = (size_t)json_number(json_object_get(b, "n"));
-        out.bin[i].mean_p = json_number(json_object_get(b, "mean_p"));
-        out.bin[i].share = at(b, "share");
-    }
-    return out;
-}
-
 static void kinds(struct page *p)
 {
     static const char *const header[] = {"What is wrong with the worse answer", "Comparisons", "First reward model", "Second"};
@@ -364,7 +350,7 @@ static void reward_models(struct page *p)
                 json_number(json_object_get(first, "comparisons")), json_number(json_object_get(first, "decided")));
     kinds(p);
     for (size_t i = 0; i < 2; i++) {
-        struct calibration c = calibration_of(json_array_get(p->rewards, i));
+        struct calibration c = json_to_calibration(json_object_get(json_array_get(p->rewards, i), "calibration"));
         report_reliability(&p->r, i ? "Calibration of the second reward model" : "Calibration of the first reward model", &c);
     }
     report_text(&p->r, "Calibration: where the reward model says that an answer wins with probability p, it should win in a share p of "

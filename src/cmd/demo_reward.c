@@ -79,16 +79,6 @@ static int add_baselines(json_t *o, const double *correct, const struct pairs *t
     return rc;
 }
 
-static void add_calibration(json_t *o, const struct calibration *c)
-{
-    json_t *bins = json_array();
-    for (size_t i = 0; i < STATS_BINS; i++)
-        json_array_append_new(bins, json_pack("{s:I, s:o, s:o}", "n", (json_int_t)c->bin[i].n, "mean_p",
-                                              json_finite(c->bin[i].mean_p), "share", json_interval(c->bin[i].share)));
-    json_object_set_new(o, "calibration", json_pack("{s:I, s:o, s:o, s:o}", "n", (json_int_t)c->n, "ece", json_finite(c->ece),
-                                                    "brier", json_finite(c->brier), "bins", bins));
-}
-
 /* The "kind" of each comparison, which dataset_read() does not keep: {kind: [right, n]}. */
 static int add_kinds(json_t *o, const double *correct, const struct pairs *p, struct err *err)
 {
@@ -126,21 +116,19 @@ static int judge(json_t *o, const struct pairs *train, const struct pairs *held_
 {
     size_t n = held_out->n;
     struct reward_quality q;
-    double *a = xcalloc(n + 1, sizeof *a), *b = xcalloc(n + 1, sizeof *b), *correct = xcalloc(n + 1, sizeof *correct);
-    for (size_t i = 0; i < n; i++) {
-        a[i] = (double)scores[2 * i];
-        b[i] = (double)scores[2 * i + 1];
-    }
-    int rc = reward_quality(&q, correct, a, b, held_out->labels, n, err);
+    double *lead = xcalloc(n + 1, sizeof *lead), *correct = xcalloc(n + 1, sizeof *correct);
+    for (size_t i = 0; i < n; i++)
+        lead[i] = (double)scores[2 * i] - (double)scores[2 * i + 1];
+    struct scored_pairs pairs = {.n = n, .lead = lead, .label = held_out->labels};
+    int rc = reward_quality(&q, correct, &pairs, &(struct calibrator){.temperature = 1}, DEMO_SEED, err);
     if (rc == 0) {
         json_object_set_new(o, "comparisons", json_integer((json_int_t)q.comparisons));
         json_object_set_new(o, "decided", json_integer((json_int_t)q.decided));
         json_object_set_new(o, "accuracy", json_interval(q.accuracy));
-        add_calibration(o, &q.calibration);
+        json_object_set_new(o, "calibration", json_calibration(&q.calibration));
         rc = add_baselines(o, correct, train, held_out, err) || add_kinds(o, correct, held_out, err) ? -1 : 0;
     }
-    free(a);
-    free(b);
+    free(lead);
     free(correct);
     return rc;
 }

@@ -111,7 +111,7 @@ static int score_all(struct verdict *v, struct err *err)
         fprintf(stderr, "      scores of the answers under %s\n", reward_names[r]);
         for (size_t p = 0; p < POLICIES; p++)
             scores[p] = v->scores[p][r];
-        if (answers_score(scores, list, POLICIES, &v->rewards[r].net, err))
+        if (answers_score(scores, list, POLICIES, &(const struct net *){&v->rewards[r].net}, 1, err))
             return -1;
     }
     fputs("      KL to SFT\n", stderr);

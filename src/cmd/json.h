@@ -16,6 +16,10 @@ json_t *json_text(const char *s);
 json_t *json_interval(struct interval x);
 struct interval json_to_interval(const json_t *v);
 
+/* {"n", "ece", "brier", "bins": [{"n", "mean_p", "share": interval}, ..]} */
+json_t *json_calibration(const struct calibration *c);
+struct calibration json_to_calibration(const json_t *o);
+
 /* {"rate": interval, "wins", "ties", "losses"} */
 json_t *json_win_rate(const struct win_rate *w);
 

@@ -42,6 +42,9 @@ int artefact_find(struct artefact *a, const char *path, struct err *err)
     } else if (has(path, "adapter_config.json")) {
         a->model = text_in_json(path, "adapter_config.json", "base_model_name_or_path", NULL);
         a->adapter = xstrdup(path);
+    } else if (has(path, "manifest.json") && has(path, "members")) {
+        return err_set(err, "'%s' is an ensemble of reward models: it can be named with --reward, its members ('%s/members/1') "
+                            "anywhere", path, path);
     } else if (has(path, "metrics.jsonl")) {
         return err_set(err, "'%s' is a run that has not finished: go on with it (--resume) first", path);
     } else {
@@ -154,6 +157,75 @@ void reward_model_release(struct reward_model *r)
     }
     free(r->path);
     *r = (struct reward_model){0};
+}
+
+/* The members that an ensemble's manifest lists, as fresh paths, or *n 0 where `path` is none. */
+static int find_members(char ***members, size_t *n, const char *path, struct err *err)
+{
+    *members = NULL;
+    *n = 0;
+    if (!has(path, "manifest.json") || !has(path, "members"))
+        return 0;
+    char *manifest = path_join(path, "manifest.json");
+    json_t *o = json_load_file(manifest, 0, NULL), *list = json_object_get(o, "members");
+    *members = xcalloc(json_array_size(list) + 1, sizeof **members);
+    for (; *n < json_array_size(list); ++*n) {
+        const char *name = json_string_value(json_object_get(json_array_get(list, *n), "path"));
+        (*members)[*n] = path_join(path, name ? name : "?");
+    }
+    json_decref(o);
+    int rc = *n ? 0 : err_set(err, "'%s' lists no members: it is not what 'hone reward' wrote", manifest);
+    free(manifest);
+    return rc;
+}
+
+int load_rewards(struct rewards *r, const char *const *paths, size_t n_paths, const struct loaded *base, struct err *err)
+{
+    *r = (struct rewards){0};
+    char **names = NULL;
+    size_t n_names = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n_paths; i++) {
+        char **members;
+        size_t n;
+        rc = find_members(&members, &n, paths[i], err);
+        names = xreallocarray(names, n_names + n + 1, sizeof *names);
+        for (size_t k = 0; k < n; k++)
+            names[n_names++] = members[k];
+        if (n == 0)
+            names[n_names++] = xstrdup(paths[i]);
+        free(members);
+        struct head_notes notes = {0};
+        if (rc == 0 && n && n_paths == 1) {
+            rc = head_notes_read(&notes, paths[i], err);
+            r->calibrator = notes.calibrator;
+        }
+    }
+    r->list = xcalloc(n_names + 1, sizeof *r->list); /* they point into themselves, so they stay where they are */
+    r->nets = xcalloc(n_names + 1, sizeof *r->nets);
+    for (; rc == 0 && r->n < n_names; r->n++) {
+        rc = load_reward(&r->list[r->n], names[r->n], base, err);
+        if (rc)
+            break;
+        r->nets[r->n] = &r->list[r->n].net;
+    }
+    if (rc == 0 && n_paths == 1 && n_names == 1)
+        r->calibrator = r->list[0].notes.calibrator;
+    for (size_t i = 0; i < n_names; i++)
+        free(names[i]);
+    free(names);
+    if (rc)
+        rewards_release(r);
+    return rc;
+}
+
+void rewards_release(struct rewards *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        reward_model_release(&r->list[i]);
+    free(r->list);
+    free(r->nets);
+    *r = (struct rewards){0};
 }
 
 struct encode_options encode_options_of(const struct model *m)

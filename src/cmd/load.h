@@ -38,6 +38,18 @@ struct reward_model {
 int load_reward(struct reward_model *r, const char *path, const struct loaded *base, struct err *err);
 void reward_model_release(struct reward_model *r);
 
+/* What --reward names, one name or several: reward models side by side.  A run of `hone reward --ensemble` stands for its
+ * members (manifest.json lists them). */
+struct rewards {
+    struct reward_model *list;
+    const struct net **nets; /* (n) theirs */
+    size_t n;
+    /* From leads of the mean score to probabilities; temperature 0: nobody has fitted that, as with several names. */
+    struct calibrator calibrator;
+};
+int load_rewards(struct rewards *r, const char *const *paths, size_t n_paths, const struct loaded *base, struct err *err);
+void rewards_release(struct rewards *r);
+
 /* The encode options that a model's tokenizer and template give. */
 struct encode_options encode_options_of(const struct model *m);
 

@@ -1,10 +1,10 @@
 #include "cmd/run_report.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/json.h"
 #include "cmd/options.h"
 #include "eval/report.h"
 #include "util/file.h"
@@ -18,7 +18,13 @@ static const struct {
     {"Accuracy", "share", {"accuracy", "eval_accuracy", "rewards/accuracies", "eval_rewards/accuracies"}},
     {"Token accuracy", "share", {"mean_token_accuracy", "eval_mean_token_accuracy"}},
     {"Score of the rollouts", "score", {"objective/scores", "objective/rlhf_reward"}},
-    {"KL to the reference", "nats a sequence", {"objective/kl", "kl"}},
+    {"KL to the reference", "nats a sequence", {"objective/kl"}},
+    {"Reward of the rollouts", "reward", {"reward", "reward_std"}},
+    {"KL to the reference", "nats (grpo, rloo: a token; kto: a sequence)", {"kl"}},
+    {"Gold, not learned from", "gold", {"monitor/gold"}},
+    {"Entropy as sampled", "nats a token", {"monitor/entropy"}},
+    {"Groups whose answers have one reward", "share", {"frac_reward_zero_std"}},
+    {"Clipped", "share", {"clip_ratio/region_mean", "cispo_clip_ratio"}},
     {"Rewards", "beta times log-ratio", {"rewards/chosen", "rewards/rejected", "rewards/margins"}},
     {"Log-probs of the answers", "nats", {"logps/chosen", "logps/rejected"}},
     {"Pairs whose answers both became less likely", "share", {"logps/both_fell", "eval_logps/both_fell"}},
@@ -122,7 +128,53 @@ static void last_values(struct report *r, const struct curves *c)
     report_table_end(r);
 }
 
-int run_report(const char *dir, const char *command, struct err *err)
+static void interval_cell(struct report *r, const json_t *o, const char *key)
+{
+    struct interval x = json_to_interval(json_object_get(o, key));
+    report_cell(r, REPORT_NEUTRAL, "%.3f [%.3f, %.3f]", x.value, x.lo, x.hi);
+}
+
+static void quality_row(struct report *r, const char *name, const json_t *o)
+{
+    report_cell(r, REPORT_NEUTRAL, "%s", name);
+    interval_cell(r, o, "accuracy");
+    interval_cell(r, o, "ece");
+    interval_cell(r, o, "brier");
+}
+
+/* What held-out pairs say of a reward model ("quality" of the manifest). */
+static void draw_quality(struct report *r, const json_t *quality)
+{
+    static const char *const header[] = {"Held-out pairs", "Accuracy", "ECE", "Brier score"};
+    const json_t *before = json_object_get(quality, "before"), *after = json_object_get(quality, "after");
+    const json_t *groups = json_object_get(quality, "groups");
+    report_heading(r, "Quality");
+    report_table(r, NULL, 4, header);
+    quality_row(r, "as trained", before);
+    if (after)
+        quality_row(r, "calibrated", after);
+    for (size_t i = 0; i < json_array_size(groups); i++) {
+        const json_t *g = json_array_get(groups, i);
+        const char *name = json_string_value(json_object_get(g, "group"));
+        char *title = xasprintf("%s, as trained", name);
+        quality_row(r, title, json_object_get(g, "before"));
+        free(title);
+        title = xasprintf("%s, calibrated", name);
+        quality_row(r, title, json_object_get(g, "after"));
+        free(title);
+    }
+    report_table_end(r);
+    struct calibration c = json_to_calibration(json_object_get(before, "calibration"));
+    report_reliability(r, "Calibration as trained", &c);
+    if (after) {
+        c = json_to_calibration(json_object_get(after, "calibration"));
+        report_reliability(r, "Calibration after fitting", &c);
+    }
+    report_text(r, "The probability is that of the answer with the higher score being the better one, so it begins at 0.5. What is "
+                   "said of the calibrated scores is of pairs that the calibration was not fitted on.");
+}
+
+int run_report(const char *dir, const char *command, const json_t *about, struct err *err)
 {
     struct curves c = {0};
     if (read_lines(&c, dir, err))
@@ -131,6 +183,8 @@ int run_report(const char *dir, const char *command, struct err *err)
     char *title = xasprintf("hone %s", command), *path = path_join(dir, "report.html");
     report_init(&r, title, dir);
     report_text(&r, "%zu steps were logged. What each metric means, and its healthy range, is in docs/metrics.md.", c.n);
+    if (json_object_get(about, "quality"))
+        draw_quality(&r, json_object_get(about, "quality"));
     report_heading(&r, "Curves");
     draw(&r, &c);
     report_heading(&r, "Numbers");

@@ -35,6 +35,9 @@ const struct option model_options[N_MODEL_OPTIONS] = {
 const struct option loop_option_table[N_LOOP_OPTIONS] = {
     {"lora_r", OPTION_INT, FIELD(lora_r), "16", "rank of the adapter", .min = 1, .max = 1024},
     {"lora_alpha", OPTION_FLOAT, FIELD(lora_alpha), "32", "its scale is lora_alpha / lora_r", .min = 0, .max = 1e4, .above_min = true},
+    {"layers_from", OPTION_INT, FIELD(layers_from), "0",
+     "the first layer that the adapter is in, of 0, 1, ..: training is quicker, and several such reward models share what is below",
+     .min = 0, .max = 1e4},
     {"full", OPTION_BOOL, FIELD(full), "false", "train all weights instead of an adapter"},
     {"max_steps", OPTION_INT, FIELD(max_steps), "0", "steps in all; 0: num_train_epochs decides", .min = 0, .max = 1e9},
     {"num_train_epochs", OPTION_FLOAT, FIELD(num_train_epochs), "3", "passes over the rows", .min = 0, .max = 1e5, .above_min = true},
@@ -130,9 +133,16 @@ int training_open(struct training *t, const char *command, const struct train_ar
     t->net.model = &t->base.model;
     if (args->full && t->base.net.adapter)
         return err_set(err, "'%s' has an adapter: full fine-tuning starts from whole weights: leave --full out", args->model);
+    if (args->layers_from && (args->full || t->base.net.adapter))
+        return err_set(err, "--layers-from is for a fresh adapter: %s: leave it out",
+                       args->full ? "--full trains all layers" : "the one that training starts from is in its own layers");
+    if ((size_t)args->layers_from >= t->base.model.config.layers)
+        return err_set(err, "--layers-from is %lld, but '%s' has the layers 0 to %zu", (long long)args->layers_from, args->model,
+                       t->base.model.config.layers - 1);
     if (args->full)
         return about_model(t, err) || model_make_trainable(&t->base.model, err) ? -1 : 0;
-    struct adapter_options o = {.rank = (size_t)args->lora_r, .alpha = (float)args->lora_alpha, .seed = (uint32_t)args->seed};
+    struct adapter_options o = {.rank = (size_t)args->lora_r, .alpha = (float)args->lora_alpha, .seed = (uint32_t)args->seed,
+                                .first_layer = (size_t)args->layers_from};
     int rc = t->base.net.adapter ? adapter_copy(&t->adapter, &t->base.adapter, err)
                                  : adapter_init(&t->adapter, &t->base.model, &o, err);
     if (rc)
@@ -147,6 +157,9 @@ int training_add_head(struct training *t, struct err *err)
     int found = file_is_dir(folder) ? head_open(&t->head, t->base.model.config.width, folder, &t->notes, err) : 0;
     if (found < 0 || (found == 0 && head_init(&t->head, t->base.model.config.width, err)))
         return -1;
+    double temperature = t->notes.calibrator.temperature;
+    if (temperature > 0)
+        head_scale(&t->head, 1 / temperature, 0);
     t->head.bias = 0;
     t->net.head = &t->head;
     t->has_head = true;
@@ -157,9 +170,9 @@ int training_add_head(struct training *t, struct err *err)
 #define ONLY_PROMPTS (~(1u << ROWS_SCORES))
 
 static int read_rows(struct training *t, struct dataset *data, const char *path, unsigned kinds, const char *wanted,
-                     struct err *err)
+                     bool keep_fields, struct err *err)
 {
-    struct rows_config config = {.system = t->args->system, .prompts = kinds == ONLY_PROMPTS,
+    struct rows_config config = {.system = t->args->system, .prompts = kinds == ONLY_PROMPTS, .keep_fields = keep_fields,
                                  .skip_bad = t->args->skip_bad_rows};
     if (dataset_read(data, path, &config, err))
         return -1;
@@ -200,12 +213,12 @@ static int split_off(struct training *t, struct err *err)
 
 int training_read(struct training *t, unsigned kinds, const char *wanted, struct err *err)
 {
-    if (read_rows(t, &t->train_data, t->args->train_data, kinds, wanted, err) ||
+    if (read_rows(t, &t->train_data, t->args->train_data, kinds, wanted, false, err) ||
         training_about_file(t->about, "train_data", t->args->train_data, err))
         return -1;
     if (!t->args->eval_data)
         return t->args->eval_split > 0 ? split_off(t, err) : 0;
-    return read_rows(t, &t->eval_data, t->args->eval_data, kinds, wanted, err) ||
+    return read_rows(t, &t->eval_data, t->args->eval_data, kinds, wanted, false, err) ||
                    training_about_file(t->about, "eval_data", t->args->eval_data, err)
                ? -1
                : 0;
@@ -246,44 +259,45 @@ int training_encode(struct training *t, bool assistant_only, struct err *err)
     return t->eval_data.n ? encode_answers(t, &t->eval, &t->eval_data, assistant_only, err) : 0;
 }
 
-int training_read_prompts(struct training *t, struct err *err)
+int training_read_prompts(struct training *t, bool keep_fields, struct err *err)
 {
-    if (read_rows(t, &t->train_data, t->args->train_data, ONLY_PROMPTS, "prompts", err) ||
+    if (read_rows(t, &t->train_data, t->args->train_data, ONLY_PROMPTS, "prompts", keep_fields, err) ||
         training_about_file(t->about, "train_data", t->args->train_data, err))
         return -1;
     struct encode_options o = encode_options_of(&t->base.model); /* whole: a prompt that is cut ends anywhere */
     return examples_encode(&t->train, &t->train_data, &o, err);
 }
 
-static int write_config(struct training *t, struct err *err)
+static int write_config(struct run_folder *run, const struct options *options, struct err *err)
 {
     struct buf yaml;
     buf_init(&yaml, 1 << 20);
-    options_write_yaml(t->options, &yaml);
-    int rc = run_write(&t->run, "config.yaml", yaml.data, yaml.len, err);
+    options_write_yaml(options, &yaml);
+    int rc = run_write(run, "config.yaml", yaml.data, yaml.len, err);
     buf_release(&yaml);
     return rc;
 }
 
-static bool lies_in(const char *path, const char *folder)
-{
-    char *p = path ? realpath(path, NULL) : NULL, *f = realpath(folder, NULL);
-    size_t n = f ? strlen(f) : 0;
-    bool inside = p && f && !strncmp(p, f, n) && (p[n] == '/' || p[n] == 0);
-    free(p);
-    free(f);
-    return inside;
-}
-
 /* What --overwrite removes must not be what the run is made from. */
-static int check_overwrite(const struct training *t, struct err *err)
+static int check_overwrite(const struct training *t, const char *dir, struct err *err)
 {
     const char *const inputs[] = {t->base.model_path, t->base.adapter_path, t->args->train_data, t->args->eval_data};
-    for (size_t i = 0; t->args->overwrite && i < ARRAY_LEN(inputs); i++)
-        if (lies_in(inputs[i], t->args->output_dir))
-            return err_set(err, "'%s' lies in '%s', which --overwrite would empty: give another --output-dir", inputs[i],
-                           t->args->output_dir);
+    for (size_t i = 0; i < ARRAY_LEN(inputs); i++)
+        if (inputs[i] && file_lies_in(inputs[i], dir))
+            return err_set(err, "'%s' lies in '%s', which --overwrite would empty: give another --output-dir", inputs[i], dir);
     return 0;
+}
+
+int training_open_folder(const struct training *t, struct run_folder *run, const char *dir, bool overwrite, const struct options *options,
+                         struct err *err)
+{
+    if ((overwrite && check_overwrite(t, dir, err)) || run_open(run, dir, t->args->resume, overwrite, err))
+        return -1;
+    /* a run that is gone on with keeps its own until it is done: it may yet be refused */
+    char *config = path_join(dir, "config.yaml");
+    int rc = t->args->resume && file_exists(config) ? 0 : write_config(run, options, err);
+    free(config);
+    return rc;
 }
 
 int training_begin(struct training *t, struct err *err)
@@ -291,20 +305,14 @@ int training_begin(struct training *t, struct err *err)
     static const char *const names[3] = {"model", "adapter", "head"};
     double ratio = t->args->head_learning_rate > 0 && t->args->learning_rate > 0
                        ? t->args->head_learning_rate / t->args->learning_rate : 1;
-    if (check_overwrite(t, err))
+    if (t->args->overwrite && check_overwrite(t, t->args->output_dir, err))
         return -1;
     if (learner_init(&t->learner, &t->net, t->args->recompute ? KEEP_INPUTS : KEEP_ALL, t->args->full, t->has_head,
                      &t->optimizer, names, ratio, err))
         return -1;
     if (!t->args->full && model_pack(&t->base.model, err))
         return -1;
-    if (run_open(&t->run, t->args->output_dir, t->args->resume, t->args->overwrite, err))
-        return -1;
-    /* a run that is gone on with keeps its own until it is done: it may yet be refused */
-    char *config = path_join(t->run.dir, "config.yaml");
-    int rc = t->args->resume && file_exists(config) ? 0 : write_config(t, err);
-    free(config);
-    return rc;
+    return training_open_folder(t, &t->run, t->args->output_dir, t->args->overwrite, t->options, err);
 }
 
 static void show_step(void *user, size_t step, size_t total, const struct metrics *m)
@@ -345,10 +353,10 @@ int training_finish(struct training *t, struct err *err)
         rc = file_sha256(hash, weights, err);
     if (rc == 0) {
         json_object_set_new(t->about, "result", json_pack("{s:s, s:s}", "path", t->args->full ? "model" : "adapter", "sha256", hash));
-        rc = run_report(t->run.dir, t->command, err);
+        rc = run_report(t->run.dir, t->command, t->about, err);
     }
     if (rc == 0)
-        rc = write_config(t, err);
+        rc = write_config(&t->run, t->options, err);
     if (rc == 0)
         rc = run_manifest(&t->run, t->about, err);
     if (rc)

@@ -12,7 +12,7 @@
 
 struct train_args {
     const char *model, *adapter, *tokenizer, *train_data, *eval_data, *output_dir, *system;
-    int64_t lora_r;
+    int64_t lora_r, layers_from;
     double lora_alpha;
     bool full;
     int64_t max_steps, per_device_train_batch_size, gradient_accumulation_steps, warmup_steps;
@@ -24,7 +24,7 @@ struct train_args {
 };
 
 /* The groups "Model and data", "Training", "The run": three rows of a command's groups, at `offset` of its train_args. */
-enum { N_MODEL_OPTIONS = 11, N_LOOP_OPTIONS = 21, N_RUN_OPTIONS = 7 };
+enum { N_MODEL_OPTIONS = 11, N_LOOP_OPTIONS = 22, N_RUN_OPTIONS = 7 };
 extern const struct option model_options[N_MODEL_OPTIONS], loop_option_table[N_LOOP_OPTIONS], run_options[N_RUN_OPTIONS];
 #define TRAIN_GROUPS(offset)                                                                       \
     {"Model and data", model_options, N_MODEL_OPTIONS, (offset)},                                  \
@@ -57,7 +57,7 @@ struct training {
 int training_open(struct training *t, const char *command, const struct train_args *args, const struct options *options,
                   struct err *err);
 
-/* A head of zeros, or the one that the model or adapter came with. */
+/* A head of zeros, or the one that the model or adapter came with, at the scale that it was trained at. */
 int training_add_head(struct training *t, struct err *err);
 
 /* Read --train-data and --eval-data; kinds: bits 1 << enum rows_kind that the command takes, `wanted` in words. */
@@ -65,11 +65,16 @@ int training_read(struct training *t, unsigned kinds, const char *wanted, struct
 /* .. and make examples of them. */
 int training_encode(struct training *t, bool assistant_only, struct err *err);
 
-/* Read --train-data as prompts, whatever it holds, and encode them. */
-int training_read_prompts(struct training *t, struct err *err);
+/* Read --train-data as prompts, whatever it holds, and encode them.  keep_fields: rows keep all their fields. */
+int training_read_prompts(struct training *t, bool keep_fields, struct err *err);
 
 /* Inputs are good: make the learner and the run's folder. */
 int training_begin(struct training *t, struct err *err);
+
+/* Of training_begin(), the folder alone: open it and write the options as resolved.  For commands whose result is several runs,
+ * in folders below this one. */
+int training_open_folder(const struct training *t, struct run_folder *run, const char *dir, bool overwrite, const struct options *options,
+                         struct err *err);
 
 /* Run the loop with a progress bar. */
 int training_run(struct training *t, const struct method *method, struct err *err);

@@ -169,11 +169,11 @@ static void parse_cells(json_t *record)
 {
     static const char *const lists[] = {"messages",   "prompt",      "completion", "chosen",
                                         "rejected",   "a",           "b",          "input_ids",
-                                        "prompt_ids", "completions", "labels"};
+                                        "prompt_ids", "completions", "labels", "ranks"};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         const char *s = json_string_value(json_object_get(record, lists[i]));
         bool ids = strstr(lists[i], "_ids") || !strcmp(lists[i], "completions") ||
-                   !strcmp(lists[i], "labels");
+                   !strcmp(lists[i], "labels") || !strcmp(lists[i], "ranks");
         if (!s || strncmp(s, "[{", ids ? 1 : 2) != 0)
             continue;
         json_t *list = json_loads(s, JSON_REJECT_DUPLICATES, NULL);
@@ -298,18 +298,22 @@ static int messages_from(const struct reader *r, struct row_part *part, json_t *
     return 0;
 }
 
-/* A required part that is text or a list of messages. */
-static int part_from(const struct reader *r, struct row_part *part, const char *name)
+/* A part that is text or a list of messages. */
+static int part_of(const struct reader *r, struct row_part *part, json_t *v, const char *name)
 {
-    json_t *v = field(r, name);
-    if (!v)
-        return missing(r, name);
     if (json_is_array(v))
         return messages_from(r, part, v, name);
     if (!json_is_string(v))
         return wrong_type(r, name, "text or a list of messages", v);
     part->text = xstrdup(json_string_value(v));
     return 0;
+}
+
+/* A required part. */
+static int part_from(const struct reader *r, struct row_part *part, const char *name)
+{
+    json_t *v = field(r, name);
+    return v ? part_of(r, part, v, name) : missing(r, name);
 }
 
 static int prompt_from(const struct reader *r, const char *name)
@@ -631,6 +635,18 @@ static int convert_unpaired(struct reader *r)
     return label ? truth(r, &r->row->good, label, "label") : missing(r, "label");
 }
 
+static int convert_rating(struct reader *r)
+{
+    double rating = 0;
+    if (convert_completion(r) || number(r, &rating, "rating", 1, ROWS_MAX_RATING))
+        return -1;
+    if (rating != floor(rating) || rating == 0)
+        return refuse(r, "the field \"rating\" must be a whole number from 1, the worst, to %d", ROWS_MAX_RATING);
+    r->row->ratings = xcalloc(1, sizeof *r->row->ratings);
+    r->row->ratings[0] = (size_t)rating;
+    return 0;
+}
+
 static int convert_alpaca(struct reader *r)
 {
     struct row_part *part = add_completions(r->row, 1);
@@ -681,6 +697,36 @@ static int convert_stepwise(struct reader *r)
             truth(r, &row->step_good[i], json_array_get(labels, i), "labels"))
             return -1;
     }
+    return 0;
+}
+
+static int convert_ranking(struct reader *r)
+{
+    struct row *row = r->row;
+    json_t *answers = field(r, "completions"), *ranks = field(r, "ranks");
+    if (!answers || !ranks)
+        return missing(r, answers ? "ranks" : "completions");
+    if (!json_is_array(answers) || json_array_size(answers) < 2)
+        return wrong_type(r, "completions", "a list of two answers or more", answers);
+    size_t n = json_array_size(answers), others = 0;
+    if (!json_is_array(ranks) || json_array_size(ranks) != n)
+        return refuse(r, "the field \"ranks\" must be a list of as many whole numbers as there are completions, %zu", n);
+    struct row_part *parts = add_completions(row, n);
+    row->ranks = xcalloc(n, sizeof *row->ranks);
+    if (prompt_from(r, "prompt"))
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        json_t *rank = json_array_get(ranks, i);
+        if (!json_is_integer(rank) || json_integer_value(rank) < 1)
+            return wrong_type(r, "ranks", "a list of whole numbers from 1, the best", rank);
+        row->ranks[i] = (size_t)json_integer_value(rank);
+        others += row->ranks[i] != row->ranks[0];
+        if (part_of(r, &parts[i], json_array_get(answers, i), "completions") || check_completion(r, &parts[i], "completions"))
+            return -1;
+    }
+    if (others == 0)
+        return refuse(r, "all answers have one rank, which orders nothing: remove the row");
+    to_chat_form(r);
     return 0;
 }
 
@@ -768,10 +814,12 @@ static const struct form forms[] = {
      convert_implicit},
     {"rejected", NULL, NULL, ROWS_PAIR,
      "preference pairs with an implicit prompt (chosen, rejected)", convert_implicit},
+    {"completions", "ranks", NULL, ROWS_RANKING, "rankings (prompt, completions, ranks)", convert_ranking},
     {"completions", "labels", NULL, ROWS_STEPWISE, "stepwise rows (prompt, completions, labels)",
      convert_stepwise},
     {"completion", "label", NULL, ROWS_UNPAIRED, "unpaired preferences (prompt, completion, label)",
      convert_unpaired},
+    {"completion", "rating", NULL, ROWS_RATING, "ratings (prompt, completion, rating)", convert_rating},
     {"completion", NULL, NULL, ROWS_COMPLETION, "demonstrations (prompt, completion)",
      convert_completion},
     {"a", "b", NULL, ROWS_PAIR, "judgements (prompt, a, b, label or p_a)", convert_judgement},
@@ -792,9 +840,12 @@ static void row_release(struct row *row)
         part_release(&row->completions[i]);
     free(row->completions);
     free(row->step_good);
+    free(row->ranks);
+    free(row->ratings);
     free(row->id);
     free(row->annotator);
     free(row->group);
+    json_decref(row->fields);
     *row = (struct row){0};
 }
 
@@ -858,6 +909,10 @@ static int read_row(struct reader *r, char hash[65])
     content_hash(hash, r->record);
     if (!r->row->id)
         r->row->id = xasprintf("row-%.16s", hash);
+    if (r->config->keep_fields) {
+        r->row->fields = json_incref(r->record);
+        json_object_set_new(r->row->fields, "id", json_string(r->row->id)); /* the hash went without it */
+    }
     return 0;
 }
 

@@ -15,14 +15,16 @@
  *     .. both as "\n\nHuman: .."           ROWS_PAIR        hh-rlhf transcripts, made messages
  *     prompt, a, b, label or p_a           ROWS_PAIR        judgements: "a", "b" or "tie", or the
  *                                                           chance that a is the better one
+ *     prompt, completion, rating           ROWS_RATING      answers with a grade, 1 the worst
  *     prompt, completion, label (a bool)   ROWS_UNPAIRED    unpaired preference
  *     prompt, completions, labels          ROWS_STEPWISE    stepwise supervision
+ *     prompt, completions, ranks           ROWS_RANKING     answers in an order, 1 the best
  *     input_ids (prompt_length)            ROWS_IDS         token ids
  *     prompt_ids, completions              ROWS_IDS         one prompt with k completions, as ids
  *     score                                ROWS_SCORES      what `hone score` writes
  *
  * Any row may also have: id, score, weight, margin, strength, annotator, group.  Other fields are
- * ignored.
+ * ignored, or kept as they are (keep_fields) for what scores answers.
  *
  * Chat form is the normal form.  A prompt given as text becomes one user message, a completion
  * given as text one assistant message; with `keep_plain` both stay text.  Messages stay messages
@@ -31,6 +33,7 @@
 #ifndef HONE_DATA_ROWS_H
 #define HONE_DATA_ROWS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,6 +51,8 @@ enum rows_kind {
     ROWS_STEPWISE,   /* prompt, completions = the steps (always text), step_good */
     ROWS_IDS,        /* prompt, completions[0..k) as ids */
     ROWS_SCORES,     /* score alone */
+    ROWS_RATING,     /* prompt, completions[0], ratings */
+    ROWS_RANKING,    /* prompt, completions[0..k), k > 1; ranks */
 };
 
 /* One of: messages (n_messages > 0), text (not NULL), ids (n_ids > 0), or nothing at all. */
@@ -58,6 +63,8 @@ struct row_part {
     int32_t *ids;
     size_t n_ids;
 };
+
+#define ROWS_MAX_RATING 20
 
 enum row_label { ROW_NO_LABEL, ROW_A, ROW_B, ROW_TIE };
 
@@ -75,9 +82,12 @@ struct row {
     double p_a;              /* .. chance that completions[0] is; from the label if not given */
     bool good;               /* ROWS_UNPAIRED */
     bool *step_good;         /* ROWS_STEPWISE: (n_completions) */
+    size_t *ratings;         /* ROWS_RATING: (n_completions) 1 (the worst) .. ROWS_MAX_RATING */
+    size_t *ranks;           /* ROWS_RANKING: (n_completions) from 1, the best; not all are equal */
     double score, strength;  /* NAN where not given */
     double weight, margin;   /* 1 and 0 where not given */
     char *annotator, *group; /* NULL where not given */
+    json_t *fields;          /* the whole record, where rows_config asked for it; else NULL */
 };
 
 /* What was found on the way. */
@@ -111,6 +121,7 @@ struct rows_config {
     /* Leave out, and count, rows with a missing, empty or wrong field instead of failing.  A file
      * that cannot be parsed fails all the same. */
     bool skip_bad;
+    bool keep_fields;          /* rows keep all their fields, known or not */
     const char *system;        /* message for chat rows that have none of that role, or NULL */
     size_t max_line, max_file; /* ceilings in bytes, unpacked; 0: the two below */
 };

@@ -139,18 +139,22 @@ static void joined_release(struct joined *j)
     free(j->number);
 }
 
-int answers_score(double *const *scores, const struct answers *const *list, size_t n_list, const struct net *reward,
-                  struct err *err)
+int answers_score(double *const *scores, const struct answers *const *list, size_t n_list, const struct net *const *rewards,
+                  size_t n_rewards, struct err *err)
 {
     struct joined j;
     struct examples input;
     join(&j, list, n_list);
     int rc = score_input(&input, &j.x, list[0]->net.model, err);
     if (rc == 0) {
-        float *own = xcalloc(j.x.n + 1, sizeof *own);
-        rc = score_examples(own, reward, &input, SCORE_MICRO_TOKENS, NULL, NULL, err);
-        for (size_t c = 0; rc == 0 && c < j.x.n; c++)
-            scores[j.policy[c]][j.number[c]] = (double)own[c];
+        float *own = xcalloc(n_rewards * j.x.n + 1, sizeof *own);
+        rc = score_ensemble(own, rewards, n_rewards, &input, SCORE_MICRO_TOKENS, NULL, NULL, err);
+        for (size_t c = 0; rc == 0 && c < j.x.n; c++) {
+            double sum = 0;
+            for (size_t r = 0; r < n_rewards; r++)
+                sum += (double)own[r * j.x.n + c];
+            scores[j.policy[c]][j.number[c]] = sum / (double)n_rewards;
+        }
         free(own);
         examples_release(&input);
     }

@@ -37,9 +37,9 @@ void answers_release(struct answers *a);
 /* For several policies' answers to the same prompts, of which each prompt is computed once for all (law 3); the numbers are
  * those of each policy alone.
  *
- * scores: (n_list) arrays of (n), out, of a net with a head that reads the same tokens. */
-int answers_score(double *const *scores, const struct answers *const *list, size_t n_list, const struct net *reward,
-                  struct err *err);
+ * scores: (n_list) arrays of (n), out, the mean over n_rewards nets with heads that read the same tokens. */
+int answers_score(double *const *scores, const struct answers *const *list, size_t n_list, const struct net *const *rewards,
+                  size_t n_rewards, struct err *err);
 
 /* kl: (n_list) arrays of (n), out: log p(answer) - log q(answer) in nats, p the one who answered, q the reference, both at
  * the temperature of sampling, which is the same for all (k1: its mean over answers estimates KL(p || q)).  Exactly 0 where

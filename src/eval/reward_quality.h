@@ -1,25 +1,58 @@
-/* How well a reward model agrees with people on comparisons it has not seen. */
+/* How well a reward model agrees with people on comparisons it has not seen, and how far its probabilities may be trusted. */
 #ifndef HONE_EVAL_REWARD_QUALITY_H
 #define HONE_EVAL_REWARD_QUALITY_H
 
 #include "data/rows.h"
 #include "eval/baseline.h"
 #include "train/comparisons.h"
+#include "util/calibrate.h"
 #include "util/err.h"
 #include "util/stats.h"
 
 /* What most raters said: 1 a is better, -1 b is, 0 a tie or no majority (more votes than for either other answer). */
 int comparison_majority(const struct comparison *c);
 
+/* Comparisons that a reward model has scored; the caller's arrays, (n). */
+struct scored_pairs {
+    size_t n;
+    const double *lead;             /* score a - score b */
+    const struct comparison *label;
+    const uint32_t *unit;           /* the prompt of each, for intervals and folds; NULL: each is its own */
+    const char *const *group;       /* the rows' groups, entries may be NULL; NULL: none */
+};
+
 struct reward_quality {
     size_t comparisons, decided; /* with a majority; the others are left out of all that follows */
     struct interval accuracy;    /* Wilson; equal scores count as half */
-    struct calibration calibration; /* of sigmoid(score a - score b), against "a is better" */
+    /* of the probability that the answer with the higher score is the better one, which is at least 0.5: so it does not
+     * matter which of the two is called a */
+    struct calibration calibration;
+    struct interval ece, brier;
 };
 
-/* score_a, score_b, c: (n).  correct: (n) out: 1, 0.5 or 0, and NAN without a majority.  -1 if nothing is decided. */
-int reward_quality(struct reward_quality *out, double *correct, const double *score_a, const double *score_b,
-                   const struct comparison *c, size_t n, struct err *err);
+/* Under a calibrator's probabilities.  correct: (n) out, or NULL: 1, 0.5 or 0, and NAN without a majority.  -1 if nothing is
+ * decided. */
+int reward_quality(struct reward_quality *out, double *correct, const struct scored_pairs *p, const struct calibrator *c,
+                   uint32_t seed, struct err *err);
+
+/* Calibration on held-out pairs: `fitted` on all of them, to be kept; `after` is what it promises, each fifth of the prompts
+ * judged by a calibrator fitted on the other four (cross-fitting).  Groups with CALIBRATION_GROUP decided pairs or more get a
+ * temperature of their own. */
+enum { CALIBRATION_GROUP = 50 };
+struct reward_group {
+    const char *name; /* borrowed from the pairs */
+    struct reward_quality before, after;
+};
+struct reward_calibration {
+    struct reward_quality before, after;
+    struct calibrator fitted;
+    struct reward_group group[CALIBRATOR_GROUPS]; /* those with a temperature of their own: fitted.n_groups */
+};
+
+/* temperature: as trained (1 where scores are as training left them), for `before`.  method: CALIBRATION_.. (util/calibrate.h);
+ * with none `fitted` is `temperature`, and `after` equals `before`. */
+int reward_calibrate(struct reward_calibration *out, const struct scored_pairs *p, double temperature, int method,
+                     uint32_t seed, struct err *err);
 
 /* The first n rows of a data set of pairs, with what their raters said (train/comparisons.h). */
 struct labelled {
@@ -28,10 +61,13 @@ struct labelled {
     size_t n;
 };
 
-/* What a reward model has to beat (eval/baseline.h): fitted on the raters' shares of the training pairs, judged by the
- * majority on the held-out ones.  length_correct, words_correct: (held_out->n) out, or NULL, as `correct` above. */
+/* What a reward model has to beat (eval/baseline.h): fitted on the raters' shares of the training pairs, BASELINE_PAIRS of
+ * them at most, evenly spread, and judged by the majority on the held-out ones.  length_correct, words_correct:
+ * (held_out->n) out, or NULL, as `correct` above. */
+enum { BASELINE_PAIRS = 20000 };
 struct reward_baselines {
     struct baseline_result length, words;
+    size_t n_train; /* pairs that they were fitted on */
 };
 int reward_baselines(struct reward_baselines *out, double *length_correct, double *words_correct,
                      const struct labelled *train, const struct labelled *held_out, uint32_t seed, struct err *err);

@@ -47,6 +47,9 @@ struct kernel {
     void (*gemm_few)(float *y, size_t y_ld, const float *start, const float *x, size_t x_row, const void *packed,
                      enum dtype type, size_t k, size_t rows, size_t cols);
 
+    /* Rows, which may lie anywhere, as the columns of a panel: panel[i][r] = number i of rows[r], i < n. */
+    void (*turn)(float *panel, const char *const rows[PANEL], size_t n);
+
     /* A packed panel of k rows as floats [k][PANEL]; not for types that are packed as plain floats. */
     void (*unpack)(float *panel, const void *packed, enum dtype type, size_t k);
 

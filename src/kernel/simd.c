@@ -280,25 +280,80 @@ static void gemm_strips(float *y, size_t y_ld, const float *start, const float *
 
 typedef float four __attribute__((vector_size(16)));
 
-/* Four numbers of four rows, turned: to[i][r] = x[r][i], rows of `to` TILE_ROWS apart. */
-INLINE void turn_4(float *to, const float *x, size_t x_row)
+/* Four numbers from `at` on of four rows, turned: to[i][r] = rows[r][at + i]; 0a is column a of row 0. */
+INLINE void turn_4(float *to, size_t to_ld, const char *const rows[4], size_t at)
 {
-    four r[4], s[4];
+    four x[4], y[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        memcpy(&r[i], x + (size_t)i * x_row, sizeof r[i]);
-    s[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
-    s[1] = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-    s[2] = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
-    s[3] = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    for (int r = 0; r < 4; r++)
+        memcpy(&x[r], rows[r] + at * sizeof(float), sizeof x[r]);
+#pragma GCC unroll 2
+    for (int r = 0; r < 2; r++) {
+        y[r] = __builtin_shufflevector(x[r], x[r + 2], 0, 4, 1, 5);     /* 0a 2a 0b 2b; 1a 3a 1b 3b */
+        y[r + 2] = __builtin_shufflevector(x[r], x[r + 2], 2, 6, 3, 7); /* 0c 2c 0d 2d; 1c 3c 1d 3d */
+    }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        r[2 * i] = __builtin_shufflevector(s[i], s[i + 2], 0, 1, 4, 5);
-        r[2 * i + 1] = __builtin_shufflevector(s[i], s[i + 2], 2, 3, 6, 7);
+        x[2 * i] = __builtin_shufflevector(y[2 * i], y[2 * i + 1], 0, 4, 1, 5);
+        x[2 * i + 1] = __builtin_shufflevector(y[2 * i], y[2 * i + 1], 2, 6, 3, 7);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
-        memcpy(to + i * TILE_ROWS, &r[i], sizeof r[i]);
+        memcpy(to + (size_t)i * to_ld, &x[i], sizeof x[i]);
+}
+
+#if WIDTH >= 8
+#define TURN_SIDE 8
+typedef float eight __attribute__((vector_size(32)));
+
+/* The same with eight: pairs of rows are interleaved, then fours, then all. */
+INLINE void turn_8(float *to, size_t to_ld, const char *const rows[8], size_t at)
+{
+    eight x[8], y[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++)
+        memcpy(&x[r], rows[r] + at * sizeof(float), sizeof x[r]);
+#pragma GCC unroll 4
+    for (int r = 0; r < 8; r += 2) {
+        y[r] = __builtin_shufflevector(x[r], x[r + 1], 0, 8, 1, 9, 4, 12, 5, 13);       /* 0a 1a 0b 1b, 0e 1e 0f 1f */
+        y[r + 1] = __builtin_shufflevector(x[r], x[r + 1], 2, 10, 3, 11, 6, 14, 7, 15); /* 0c 1c 0d 1d, 0g 1g 0h 1h */
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < 8; r += 4)
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            x[r + 2 * i] = __builtin_shufflevector(y[r + i], y[r + i + 2], 0, 1, 8, 9, 4, 5, 12, 13);       /* 0a .. 3a, 0e .. */
+            x[r + 2 * i + 1] = __builtin_shufflevector(y[r + i], y[r + i + 2], 2, 3, 10, 11, 6, 7, 14, 15); /* 0b .. 3b, 0f .. */
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        y[i] = __builtin_shufflevector(x[i], x[i + 4], 0, 1, 2, 3, 8, 9, 10, 11); /* 0a .. 7a */
+        y[i + 4] = __builtin_shufflevector(x[i], x[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        memcpy(to + (size_t)i * to_ld, &y[i], sizeof y[i]);
+}
+#else
+#define TURN_SIDE 4
+#endif
+
+static void turn(float *panel, const char *const rows[PANEL], size_t n)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) /* a cache line of a row is done with before the next rows */
+        for (size_t r = 0; r < PANEL; r += TURN_SIDE)
+#pragma GCC unroll 4
+            for (size_t j = i; j < i + 16; j += TURN_SIDE) {
+#if TURN_SIDE == 8
+                turn_8(panel + j * PANEL + r, PANEL, rows + r, j);
+#else
+                turn_4(panel + j * PANEL + r, PANEL, rows + r, j);
+#endif
+            }
+    for (; i < n; i++)
+        for (size_t r = 0; r < PANEL; r++)
+            memcpy(panel + i * PANEL + r, rows[r] + i * sizeof(float), sizeof(float));
 }
 
 static void pack(float *strips, const float *x, size_t x_row, size_t x_col, size_t k, size_t rows)
@@ -313,8 +368,13 @@ static void pack(float *strips, const float *x, size_t x_row, size_t x_col, size
         }
         size_t i = 0;
         for (; x_col == 1 && i + 4 <= k; i += 4)
-            for (r = 0; r + 4 <= n; r += 4)
-                turn_4(strips + i * TILE_ROWS + r, from + r * x_row + i, x_row);
+            for (r = 0; r + 4 <= n; r += 4) {
+                const char *rows_of_x[4];
+#pragma GCC unroll 4
+                for (size_t q = 0; q < 4; q++)
+                    rows_of_x[q] = (const char *)(from + (r + q) * x_row);
+                turn_4(strips + i * TILE_ROWS + r, TILE_ROWS, rows_of_x, i);
+            }
         for (size_t q = 0; q < k; q++)
             for (size_t s = q < i ? r : 0; s < n; s++)
                 strips[q * TILE_ROWS + s] = from[s * x_row + q * x_col];
@@ -775,6 +835,7 @@ const struct kernel PASTE(kernel_, KERNEL_ISA) = {
     .gemm = gemm,
     .gemm_strips = gemm_strips,
     .pack = pack,
+    .turn = turn,
     .few_rows = FUSED_ROWS,
     .gemm_few = gemm_few,
     .unpack = unpack,

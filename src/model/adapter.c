@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,11 +19,11 @@ static char *peft_name(const struct linear_row *row, size_t layer, const char *s
                      (int)(end - at - 3), at + 3, side);
 }
 
-/* Lay out the tensors of `targets` (a bit a kind). */
-static int lay_out(struct adapter *a, const struct config *c, size_t rank, float alpha, uint32_t targets,
+/* Lay out the tensors of `targets` (a bit a kind) from layer `first` on. */
+static int lay_out(struct adapter *a, const struct config *c, size_t rank, float alpha, uint32_t targets, size_t first,
                    struct err *err)
 {
-    *a = (struct adapter){.rank = rank, .alpha = alpha, .layers = c->layers, .config = c};
+    *a = (struct adapter){.rank = rank, .alpha = alpha, .layers = c->layers, .first_layer = first, .config = c};
     size_t n = c->layers * LINEAR_KINDS;
     a->a_at = xmalloc(n * sizeof *a->a_at);
     a->b_at = xmalloc(n * sizeof *a->b_at);
@@ -30,7 +31,7 @@ static int lay_out(struct adapter *a, const struct config *c, size_t rank, float
         for (int k = 0; k < LINEAR_KINDS; k++) {
             size_t i = l * LINEAR_KINDS + (size_t)k;
             a->a_at[i] = a->b_at[i] = SIZE_MAX;
-            if (!(targets >> k & 1))
+            if (l < first || !(targets >> k & 1))
                 continue;
             const struct linear_row *row = &c->family->linear[k];
             char *na = peft_name(row, l, "A"), *nb = peft_name(row, l, "B");
@@ -45,16 +46,18 @@ static int lay_out(struct adapter *a, const struct config *c, size_t rank, float
 int adapter_init(struct adapter *a, const struct model *m, const struct adapter_options *o, struct err *err)
 {
     uint32_t all = (1u << LINEAR_KINDS) - 1;
-    if (lay_out(a, &m->config, o->rank, o->alpha, o->targets ? o->targets : all, err)) {
+    if (lay_out(a, &m->config, o->rank, o->alpha, o->targets ? o->targets : all, o->first_layer, err)) {
         adapter_release(a);
         return -1;
     }
+    /* a layer's numbers do not depend on how many layers below it are adapted */
+    size_t below = 2 * o->first_layer * (a->params.n_list / 2 / (a->layers - o->first_layer));
     for (size_t i = 0; i < a->params.n_list; i += 2) {
         const struct param *p = &a->params.list[i];
         float bound = 1.0f / sqrtf((float)p->shape[1]);
         for (size_t j = 0; j < p->n; j++)
             a->params.data[p->offset + j] =
-                bound * (2.0f * (float)rng_uniform(o->seed, RNG_INIT, (uint32_t)i, (uint32_t)j, 0, 0) - 1.0f);
+                bound * (2.0f * (float)rng_uniform(o->seed, RNG_INIT, (uint32_t)(below + i), (uint32_t)j, 0, 0) - 1.0f);
     }
     return 0;
 }
@@ -67,22 +70,52 @@ void adapter_release(struct adapter *a)
     *a = (struct adapter){0};
 }
 
-static uint32_t targets_of(const struct adapter *a)
+uint32_t adapter_targets(const struct adapter *a)
 {
     uint32_t targets = 0;
     for (int k = 0; k < LINEAR_KINDS; k++)
-        if (a->a_at[k] != SIZE_MAX)
+        if (a->a_at[(a->layers - 1) * LINEAR_KINDS + (size_t)k] != SIZE_MAX)
             targets |= 1u << k;
     return targets;
 }
 
 int adapter_copy(struct adapter *to, const struct adapter *from, struct err *err)
 {
-    if (lay_out(to, from->config, from->rank, from->alpha, targets_of(from), err)) {
+    if (lay_out(to, from->config, from->rank, from->alpha, adapter_targets(from), from->first_layer, err)) {
         adapter_release(to);
         return -1;
     }
     memcpy(to->params.data, from->params.data, from->params.n * sizeof(float));
+    return 0;
+}
+
+int adapter_average(struct adapter *to, const struct adapter *const *list, size_t n, struct err *err)
+{
+    size_t rank = 0, first = list[0]->first_layer, at = 0;
+    uint32_t targets = 0;
+    for (size_t i = 0; i < n; i++) {
+        ENSURE(list[i]->config == list[0]->config);
+        rank += list[i]->rank;
+        targets |= adapter_targets(list[i]);
+        first = list[i]->first_layer < first ? list[i]->first_layer : first;
+    }
+    if (lay_out(to, list[0]->config, rank, (float)rank, targets, first, err)) {
+        adapter_release(to);
+        return -1;
+    }
+    for (size_t i = 0; i < n; at += list[i++]->rank)
+        for (size_t l = first; l < to->layers; l++)
+            for (int k = 0; k < LINEAR_KINDS; k++) {
+                struct lora own = adapter_lora(list[i], NULL, l, (enum linear_kind)k), all = adapter_lora(to, NULL, l, (enum linear_kind)k);
+                if (!own.a)
+                    continue;
+                float *a = to->params.data + to->a_at[l * LINEAR_KINDS + (size_t)k];
+                float *b = to->params.data + to->b_at[l * LINEAR_KINDS + (size_t)k];
+                memcpy(a + at * own.in, own.a, own.rank * own.in * sizeof *a);
+                for (size_t o = 0; o < own.out; o++)
+                    for (size_t r = 0; r < own.rank; r++)
+                        b[o * all.rank + at + r] = own.scale / (float)n * own.b[o * own.rank + r];
+            }
     return 0;
 }
 
@@ -102,10 +135,19 @@ struct lora adapter_lora(const struct adapter *a, float *grads, size_t layer, en
                          .scale = a->alpha / (float)a->rank};
 }
 
-/* Which linear layers the file adapts; -1 and a sentence for a tensor that is none of ours. */
-static int find_targets(uint32_t *targets, const struct tensor_file *f, const struct config *c, struct err *err)
+/* The layer in a tensor's name ("..layers.7.self_attn.."), or SIZE_MAX. */
+static size_t layer_of(const char *name)
+{
+    const char *at = strstr(name, ".layers.");
+    size_t layer;
+    return at && sscanf(at, ".layers.%zu.", &layer) == 1 ? layer : SIZE_MAX;
+}
+
+/* Which linear layers the file adapts, and from which layer on; -1 and a sentence for a tensor that is none of ours. */
+static int find_targets(uint32_t *targets, size_t *first, const struct tensor_file *f, const struct config *c, struct err *err)
 {
     *targets = 0;
+    *first = c->layers - 1;
     for (size_t i = 0; i < f->n; i++) {
         const char *name = f->tensors[i].name;
         if (strstr(name, "score"))
@@ -121,6 +163,8 @@ static int find_targets(uint32_t *targets, const struct tensor_file *f, const st
         }
         if (!known)
             return err_set(err, "'%s': tensor '%s' is no LoRA tensor of a layer that is adapted here", f->path, name);
+        if (layer_of(name) < *first)
+            *first = layer_of(name);
     }
     return 0;
 }
@@ -168,12 +212,16 @@ int adapter_open(struct adapter *a, const struct model *m, const char *folder, s
     if (rc == 0 && (json_object_size(json_object_get(o, "rank_pattern")) || json_object_size(json_object_get(o, "alpha_pattern"))))
         rc = err_set(err, "'%s': rank_pattern and alpha_pattern are not supported yet", config);
     uint32_t targets;
+    size_t first;
     if (rc == 0)
         rc = safetensors_open(&f, weights, err);
     if (rc == 0)
-        rc = find_targets(&targets, &f, &m->config, err);
+        rc = find_targets(&targets, &first, &f, &m->config, err);
+    json_t *layers = json_object_get(o, "layers_to_transform");
+    if (rc == 0 && !json_is_array(layers) && !json_is_integer(layers))
+        first = 0; /* all must be there */
     if (rc == 0)
-        rc = lay_out(a, &m->config, (size_t)rank, (float)alpha, targets, err);
+        rc = lay_out(a, &m->config, (size_t)rank, (float)alpha, targets, first, err);
     if (rc == 0)
         rc = read_tensors(a, &f, err);
     if (rc)
@@ -200,6 +248,13 @@ int head_copy(struct head *to, const struct head *from, struct err *err)
     memcpy(to->params.data, from->params.data, from->width * sizeof(float));
     to->bias = from->bias;
     return 0;
+}
+
+void head_scale(struct head *h, double scale, double bias)
+{
+    for (size_t i = 0; i < h->params.n; i++)
+        h->params.data[i] = (float)(scale * (double)h->params.data[i]);
+    h->bias = (float)bias;
 }
 
 void head_release(struct head *h)

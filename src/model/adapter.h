@@ -12,12 +12,13 @@ struct adapter_options {
     float alpha;
     uint32_t seed;
     uint32_t targets; /* bit i: linear_kind i; 0: all */
+    size_t first_layer; /* that is adapted, as are all after it: what is below is the base's */
 };
 
 struct adapter {
     size_t rank;
     float alpha;
-    size_t layers;
+    size_t layers, first_layer;
     size_t *a_at, *b_at; /* (layers, LINEAR_KINDS): offsets in params, SIZE_MAX where there is no adapter */
     const struct config *config; /* the base's */
     struct params params;
@@ -28,7 +29,16 @@ int adapter_init(struct adapter *a, const struct model *m, const struct adapter_
 void adapter_release(struct adapter *a);
 int adapter_copy(struct adapter *to, const struct adapter *from, struct err *err);
 
-/* A PEFT folder: adapter_config.json and adapter_model.safetensors. */
+/* The adapter whose change of each weight is the mean of the n adapters' changes, which averaging the weights of the adapted
+ * models would give (Rame et al. 2024, WARM, arXiv:2401.12187).  The mean of the products B A is not the product of
+ * the means, so the ranks are laid side by side: A = [A_1; A_2; ..], B = [s_1 B_1, s_2 B_2, ..] / n, with alpha = rank = the
+ * sum of ranks.  Adapters of one model; they may differ in rank, kinds and layers. */
+int adapter_average(struct adapter *to, const struct adapter *const *list, size_t n, struct err *err);
+
+/* The kinds of linear layers that it adapts, a bit each. */
+uint32_t adapter_targets(const struct adapter *a);
+
+/* A PEFT folder: adapter_config.json and adapter_model.safetensors.  Of PEFT's layers_to_transform the last n layers are taken. */
 int adapter_open(struct adapter *a, const struct model *m, const char *folder, struct err *err);
 
 /* The adapter of one layer's linear; a == NULL where there is none.  grads: a block of params' layout, or NULL. */
@@ -44,5 +54,8 @@ struct head {
 int head_init(struct head *h, size_t width, struct err *err); /* zeros */
 int head_copy(struct head *to, const struct head *from, struct err *err);
 void head_release(struct head *h);
+
+/* score <- scale score + bias, for the scores without the bias that it had. */
+void head_scale(struct head *h, double scale, double bias);
 
 #endif

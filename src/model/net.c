@@ -80,6 +80,7 @@ void workspace_free(struct workspace *w)
         return;
     mem_block_free(w->block);
     mem_block_free(w->kv);
+    mem_block_free(w->shared);
     mem_block_free(w->rows_h);
     mem_block_free(w->mean_w);
     free(w->rows_info);
@@ -176,8 +177,8 @@ int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tile
 
 /* ---- forward ---- */
 
-int net_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles,
-                struct err *err)
+/* Is all of the batch the model's, and is there room for it? */
+static int prepare(struct workspace *w, const struct net *net, const struct batch *b, struct err *err)
 {
     size_t rank = net->adapter ? net->adapter->rank : 0;
     for (size_t i = 0; i < b->n_adapters; i++)
@@ -191,10 +192,44 @@ int net_forward(struct workspace *w, const struct net *net, const struct batch *
             return err_set(err, "a sequence is longer than the %zu positions that the model has",
                            net->model->rope.positions);
     }
-    if (workspace_reserve(w, b->n_rows, rank, b->n_tiles, err))
-        return -1;
-    trunk_forward(w, net, b, cache, cache_tiles);
     w->n_targets = w->n_target_rows = 0;
+    return workspace_reserve(w, b->n_rows, rank, b->n_tiles, err);
+}
+
+int net_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles,
+                struct err *err)
+{
+    if (prepare(w, net, b, err))
+        return -1;
+    trunk_forward(w, net, b, cache, cache_tiles, 0, net->model->config.layers);
+    return 0;
+}
+
+int net_forward_shared(struct workspace *w, const struct net *net, const struct batch *b, size_t split, struct err *err)
+{
+    ENSURE(w->keep == KEEP_NOTHING && split < net->model->config.layers);
+    if (prepare(w, net, b, err))
+        return -1;
+    if (b->n_rows > w->shared_rows) {
+        mem_block_free(w->shared);
+        w->shared_rows = 0;
+        w->shared = mem_block(b->n_rows, w->config->width * sizeof(float), "activations", err);
+        if (!w->shared)
+            return -1;
+        w->shared_rows = b->n_rows;
+    }
+    trunk_forward(w, net, b, NULL, 0, 0, split);
+    memcpy(w->shared, w->layers[0].in, b->n_rows * w->config->width * sizeof(float));
+    return 0;
+}
+
+int net_forward_rest(struct workspace *w, const struct net *net, const struct batch *b, size_t split, struct err *err)
+{
+    ENSURE(!net->adapter || net->adapter->first_layer >= split);
+    if (prepare(w, net, b, err))
+        return -1;
+    memcpy(w->layers[0].in, w->shared, b->n_rows * w->config->width * sizeof(float));
+    trunk_forward(w, net, b, NULL, 0, split, net->model->config.layers);
     return 0;
 }
 

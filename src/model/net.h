@@ -46,6 +46,12 @@ void workspace_free(struct workspace *w);
 int net_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles,
                 struct err *err);
 
+/* The same in two parts, for nets over one model that differ in their last layers only: the layers below `split` run once,
+ * net_forward_rest() goes on from there for each net, with the bits of its own net_forward().  No net has an adapter below
+ * `split`; w keeps nothing for a backward; the batch stays as it is (its stem may be another net's, of the same tokens). */
+int net_forward_shared(struct workspace *w, const struct net *net, const struct batch *b, size_t split, struct err *err);
+int net_forward_rest(struct workspace *w, const struct net *net, const struct batch *b, size_t split, struct err *err);
+
 /* After net_forward: log-probs of the targets (sorted by row of the batch).  rows: what is known of each target's
  * row (n), may be NULL.  grad: net_backward will be called with dlogp. */
 int net_logprobs(float *logp, struct logprob_row *rows, struct workspace *w, const struct net *net,

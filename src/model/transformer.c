@@ -101,7 +101,8 @@ static void layer_output(float *out, struct workspace *w, const struct model *m,
     linears(&out, s->mid, w->wide, m, s, b, l, to_ffn, 1);
 }
 
-void trunk_forward(struct workspace *w, const struct net *net, const struct batch *batch, float *cache, size_t cache_tiles)
+void trunk_forward(struct workspace *w, const struct net *net, const struct batch *batch, float *cache, size_t cache_tiles,
+                   size_t from, size_t to)
 {
     const struct model *m = net->model;
     const struct config *c = &m->config;
@@ -110,14 +111,15 @@ void trunk_forward(struct workspace *w, const struct net *net, const struct batc
     struct attention_shape shape = config_attention(c);
     size_t layer_floats = cache_tiles * kv_tile_floats(&shape);
     float *x = w->layers[0].in;
-    for (size_t i = 0; i < b.n_rows; i++)
+    for (size_t i = 0; from == 0 && i < b.n_rows; i++)
         weight_row(&m->embed, (size_t)b.tokens[i], x + i * c->width);
-    for (size_t l = 0; l < c->layers; l++) {
+    for (size_t l = from; l < to; l++) {
         struct layer_state *s = &w->layers[l % w->n_layers], *next = &w->layers[(l + 1) % w->n_layers];
         layer_forward(w, m, &b, cache ? cache + l * layer_floats : w->kv, s, l);
         layer_output(l + 1 == c->layers ? w->last : next->in, w, m, &b, s, l);
     }
-    rmsnorm_forward(w->h, w->norm, w->last, m->norm, c->norm_eps, b.n_rows, c->width);
+    if (to == c->layers)
+        rmsnorm_forward(w->h, w->norm, w->last, m->norm, c->norm_eps, b.n_rows, c->width);
 }
 
 /* Gradients of the layers `kinds`, which have the same x: dx (NULL: not wanted), and the weights' own. */
@@ -138,6 +140,12 @@ static struct kv_gradients stem_gradients(const struct stem *s, size_t layer, si
 {
     size_t at = layer * s->n * kv_width;
     return (struct kv_gradients){.dk = s->dk + at, .dv = s->dv + at, .n = s->n};
+}
+
+/* The lowest layer that anything is trained in: below it no gradient is asked for. */
+static size_t lowest_trained(const struct gradients *g, const struct net *net)
+{
+    return g->model || !net->adapter ? 0 : net->adapter->first_layer;
 }
 
 /* A layer backwards: w->dx holds the gradient of its output, then of its input. */
@@ -180,7 +188,7 @@ static void layer_backward(struct gradients *g, struct workspace *w, const struc
     rope_rotate(&m->rope, w->dq, b->pos, rows, c->heads, true);
     rope_rotate(&m->rope, w->dk, b->pos, rows, c->kv_heads, true);
     rmsnorm_apply(w->x, s->in, layer->attention_norm, s->norm_in, rows, width);
-    float *want = l > 0 || g->model ? dy : NULL; /* nothing below the first block is trained with adapters alone */
+    float *want = l > lowest_trained(g, net) || g->model ? dy : NULL;
     linears_back(g, want, (const float *const[]){w->dq, w->dk, w->dv}, w->x, net, s, l, of_attention, 3, rows);
     if (want)
         rmsnorm_backward(dx, g->model ? g->model + layer->attention_norm_at : NULL, dy, s->in,
@@ -194,7 +202,7 @@ void trunk_backward(struct gradients *g, struct workspace *w, const struct net *
     const struct config *c = &m->config;
     struct adapter_rows all_rows;
     const struct batch b = with_adapter(batch, net, &all_rows);
-    for (size_t l = c->layers; l-- > 0;) {
+    for (size_t l = c->layers; l-- > lowest_trained(g, net);) {
         struct layer_state *s = &w->layers[l];
         if (w->keep == KEEP_INPUTS && l + 1 < c->layers) /* the last layer's state is the one that is there */
             layer_forward(w, m, &b, w->kv, s, l);

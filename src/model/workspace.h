@@ -27,6 +27,8 @@ struct workspace {
     float *x, *wide, *wide2;    /* scratch: max(width, q), and ffn or wider */
     float *dx, *dy, *dq, *dk, *dv; /* gradients, for a backward: dq lies in wide, dk and dv in wide2 */
     float *kv;                  /* the batch's own tiles, of one layer */
+    float *shared;              /* net_forward_shared's residual: width */
+    size_t shared_rows;
 
     /* of net_logprobs, for net_backward */
     float *rows_h, *mean_w;
@@ -41,8 +43,9 @@ int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tile
 
 struct attention_shape config_attention(const struct config *c);
 
-/* The trunk (transformer.c). */
-void trunk_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles);
+/* The trunk (transformer.c): the layers from .. to - 1, with the embedding before the first and the norm after the last. */
+void trunk_forward(struct workspace *w, const struct net *net, const struct batch *b, float *cache, size_t cache_tiles,
+                   size_t from, size_t to);
 /* w->dx holds the gradient of the last residual on entry.  own: the stem that the batch is, or NULL. */
 void trunk_backward(struct gradients *g, struct workspace *w, const struct net *net, const struct batch *b,
                     const struct stem *own);

@@ -1,6 +1,8 @@
 #include "nn/product.h"
 
 #include <omp.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "nn/scratch.h"
@@ -103,22 +105,22 @@ static size_t find_packed(struct block *b, const struct term *t, size_t first, s
     return b->n_packed++;
 }
 
-/* The units of rows first .. of a product. */
-static void add_units(struct block *b, const struct product *p, size_t first, size_t stretches)
+/* The units of rows first .. of a product, which are cut into parts. */
+static void add_units(struct block *b, const struct product *p, size_t first, size_t parts)
 {
     size_t rows = smaller(ROWS, p->rows - first), tile = kernel()->tile_rows, panels = panels_of(p->columns);
-    size_t stretch = whole_tiles((rows + stretches - 1) / stretches), total = 0;
+    size_t part = whole_tiles((rows + parts - 1) / parts), total = 0;
     struct unit u = {.p = p};
     for (size_t i = 0; i < p->n_terms; i++) {
         total += depth(&p->terms[i]);
         if (wants_packing(&p->terms[i], rows))
             u.packed[i] = &b->packed[find_packed(b, &p->terms[i], first, rows)];
     }
-    for (size_t from = 0; from < rows; from += stretch)
+    for (size_t from = 0; from < rows; from += part)
         for (u.panel = 0; u.panel < panels; u.panel++) {
             u.first = first + from;
             u.strip = from / tile;
-            u.n = smaller(stretch, rows - from);
+            u.n = smaller(part, rows - from);
             u.cost = (double)(u.n * total);
             b->cost += u.cost;
             b->units[b->n_units++] = u;
@@ -220,8 +222,47 @@ static void run_units(const struct unit *u, size_t n_units)
                             columns_of(&u[i]));
 }
 
-/* Each thread takes a stretch of units of about the same cost. */
-static void run_block(struct block *b)
+/* ---- who does which units: a stretch of about the same cost each, and then what others have not come to ---- */
+
+/* Units from .. to of a block that nobody has taken yet, in one word: from in its lower half. */
+typedef _Atomic uint64_t stretch;
+
+static void stretch_set(stretch *s, size_t from, size_t to)
+{
+    atomic_store_explicit(s, (uint64_t)to << 32 | from, memory_order_relaxed);
+}
+
+/* The owner takes units that go together from the front, others one from the back, so that they meet at the end only.
+ * Returns how many, the first of them in *at. */
+static size_t take(stretch *s, const struct block *b, bool own, size_t *at)
+{
+    uint64_t now = atomic_load_explicit(s, memory_order_relaxed);
+    for (;;) {
+        size_t from = (uint32_t)now, to = now >> 32, n = 1;
+        if (from >= to)
+            return 0;
+        const struct unit *u = &b->units[from];
+        while (own && n < GROUP && from + n < to && u[n].p == u->p && u[n].first == u->first)
+            n++;
+        *at = own ? from : to - 1;
+        uint64_t rest = own ? (uint64_t)to << 32 | (from + n) : (uint64_t)(to - 1) << 32 | from;
+        if (atomic_compare_exchange_weak_explicit(s, &now, rest, memory_order_relaxed, memory_order_relaxed))
+            return n;
+    }
+}
+
+/* Cut the block's units into n stretches. */
+static void share_out(stretch *s, size_t n, const struct block *b)
+{
+    double done = 0;
+    for (size_t i = 0, from = 0, at = 0; i < n; i++, from = at) {
+        while (at < b->n_units && (i + 1 == n || done + 0.5 * b->units[at].cost < b->cost * (double)(i + 1) / (double)n))
+            done += b->units[at++].cost;
+        stretch_set(&s[i], from, at);
+    }
+}
+
+static void run_block(struct block *b, stretch *stretches, size_t threads)
 {
     const struct kernel *k = kernel();
     float *strips = b->n_packed ? scratch(SCRATCH_STRIPS, b->floats) : NULL;
@@ -230,7 +271,8 @@ static void run_block(struct block *b)
         p->strips = strips;
         strips += whole_tiles(p->rows) * p->k;
     }
-#pragma omp parallel
+    share_out(stretches, threads, b);
+#pragma omp parallel num_threads((int)threads)
     {
         for (size_t i = 0; i < b->n_packed; i++) {
             const struct packed *p = &b->packed[i];
@@ -242,24 +284,10 @@ static void run_block(struct block *b)
         if (b->n_packed) {
 #pragma omp barrier
         }
-        size_t threads = (size_t)omp_get_num_threads(), me = (size_t)omp_get_thread_num();
-        double at = 0;
-        const struct unit *group = NULL;
-        size_t n = 0;
-        for (size_t i = 0; i < b->n_units; at += b->units[i++].cost) {
-            const struct unit *u = &b->units[i];
-            size_t owner = (size_t)((at + 0.5 * u->cost) / b->cost * (double)threads);
-            if (smaller(owner, threads - 1) != me)
-                continue;
-            if (n && (n == GROUP || u->p != group->p || u->first != group->first)) {
-                run_units(group, n);
-                n = 0;
-            }
-            group = n ? group : u;
-            n++;
-        }
-        if (n)
-            run_units(group, n);
+        size_t me = (size_t)omp_get_thread_num(), at;
+        for (size_t i = 0, n; i < threads; i++)
+            while ((n = take(&stretches[(me + i) % threads], b, i == 0, &at)))
+                run_units(&b->units[at], n);
     }
 }
 
@@ -271,16 +299,18 @@ void products_run(const struct product *p, size_t n)
         panels += panels_of(p[i].columns);
         terms += p[i].n_terms;
     }
-    size_t stretches = threads > 1 && panels < 4 * threads && rows >= 24 * threads ? threads : 1;
-    struct block b = {.packed = xmalloc(terms * sizeof *b.packed), .units = xmalloc(panels * stretches * sizeof *b.units)};
+    size_t parts = threads > 1 && panels < 4 * threads && rows >= 24 * threads ? threads : 1;
+    stretch *stretches = xmalloc(threads * sizeof *stretches);
+    struct block b = {.packed = xmalloc(terms * sizeof *b.packed), .units = xmalloc(panels * parts * sizeof *b.units)};
     for (size_t first = 0; first < rows; first += ROWS) {
         b.n_packed = b.n_units = b.floats = 0;
         b.cost = 0;
         for (size_t i = 0; i < n; i++)
             if (first < p[i].rows)
-                add_units(&b, &p[i], first, stretches);
-        run_block(&b);
+                add_units(&b, &p[i], first, parts);
+        run_block(&b, stretches, threads);
     }
     free(b.packed);
     free(b.units);
+    free(stretches);
 }

@@ -42,108 +42,6 @@ void weight_row(const struct weight *w, size_t i, float *out)
     dtype_unpack(w->type, out, stored_row(w, i), 0, w->in);
 }
 
-/* ---- from rows to the columns of a panel ---- */
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float octet __attribute__((vector_size(32)));
-typedef float quad __attribute__((vector_size(16)));
-
-#define SHUFFLE __builtin_shufflevector
-
-/* Eight columns of eight rows: dst[i][r] = rows[r][i].  Pairs of rows are interleaved, then fours, then all; in the
- * comments 0a is column a of row 0. */
-INLINE void turn_8(float *dst, const char *const rows[8], size_t at)
-{
-    octet x[8], y[8];
-#pragma GCC unroll 8
-    for (int r = 0; r < 8; r++)
-        memcpy(&x[r], rows[r] + at * sizeof(float), sizeof x[r]);
-#pragma GCC unroll 4
-    for (int r = 0; r < 8; r += 2) {
-        y[r] = SHUFFLE(x[r], x[r + 1], 0, 8, 1, 9, 4, 12, 5, 13);           /* 0a 1a 0b 1b, 0e 1e 0f 1f */
-        y[r + 1] = SHUFFLE(x[r], x[r + 1], 2, 10, 3, 11, 6, 14, 7, 15);     /* 0c 1c 0d 1d, 0g 1g 0h 1h */
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < 8; r += 4)
-#pragma GCC unroll 2
-        for (int i = 0; i < 2; i++) {
-            x[r + 2 * i] = SHUFFLE(y[r + i], y[r + i + 2], 0, 1, 8, 9, 4, 5, 12, 13);       /* 0a 1a 2a 3a, 0e .. 3e */
-            x[r + 2 * i + 1] = SHUFFLE(y[r + i], y[r + i + 2], 2, 3, 10, 11, 6, 7, 14, 15); /* 0b 1b 2b 3b, 0f .. 3f */
-        }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        y[i] = SHUFFLE(x[i], x[i + 4], 0, 1, 2, 3, 8, 9, 10, 11); /* 0a .. 7a */
-        y[i + 4] = SHUFFLE(x[i], x[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++)
-        memcpy(dst + i * PANEL, &y[i], sizeof y[i]);
-}
-
-/* The same with four columns of four rows. */
-INLINE void turn_4(float *dst, const char *const rows[4], size_t at)
-{
-    quad x[4], y[4];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++)
-        memcpy(&x[r], rows[r] + at * sizeof(float), sizeof x[r]);
-#pragma GCC unroll 2
-    for (int r = 0; r < 2; r++) {
-        y[r] = SHUFFLE(x[r], x[r + 2], 0, 4, 1, 5);     /* 0a 2a 0b 2b; 1a 3a 1b 3b */
-        y[r + 2] = SHUFFLE(x[r], x[r + 2], 2, 6, 3, 7); /* 0c 2c 0d 2d; 1c 3c 1d 3d */
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        x[2 * i] = SHUFFLE(y[2 * i], y[2 * i + 1], 0, 4, 1, 5);
-        x[2 * i + 1] = SHUFFLE(y[2 * i], y[2 * i + 1], 2, 6, 3, 7);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        memcpy(dst + i * PANEL, &x[i], sizeof x[i]);
-}
-
-/* dst[i][r] = rows[r][i] for i < n.  Sixteen columns, a cache line of a row, are done with before the next rows. */
-INLINE void turn_rows(float *restrict dst, const char *const rows[PANEL], size_t n, const int side)
-{
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (size_t r = 0; r < PANEL; r += (size_t)side)
-#pragma GCC unroll 4
-            for (size_t j = i; j < i + 16; j += (size_t)side) {
-                if (side == 8)
-                    turn_8(dst + j * PANEL + r, rows + r, j);
-                else
-                    turn_4(dst + j * PANEL + r, rows + r, j);
-            }
-    for (; i < n; i++)
-        for (size_t r = 0; r < PANEL; r++)
-            memcpy(dst + i * PANEL + r, rows[r] + i * sizeof(float), sizeof(float));
-}
-
-static void turn_plain(float *dst, const char *const rows[PANEL], size_t n)
-{
-    turn_rows(dst, rows, n, 4);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static void turn_avx2(float *dst, const char *const rows[PANEL], size_t n)
-{
-    turn_rows(dst, rows, n, 8);
-}
-#endif
-
-static void turn(float *dst, const char *const rows[PANEL], size_t n)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) {
-        turn_avx2(dst, rows, n);
-        return;
-    }
-#endif
-    turn_plain(dst, rows, n);
-}
-
 static void fill_forward(const struct weight *w, size_t j, size_t first, size_t n, float *panel)
 {
     static const float zeros[CHUNK];
@@ -160,7 +58,7 @@ static void fill_forward(const struct weight *w, size_t j, size_t first, size_t 
         }
         for (size_t r = have; r < PANEL; r++)
             rows[r] = (const char *)zeros;
-        turn(panel + (from - first) * PANEL, rows, some);
+        kernel()->turn(panel + (from - first) * PANEL, rows, some);
     }
 }
 
@@ -177,7 +75,7 @@ const float *weight_tile_forward(const struct weight *w, size_t j, size_t from, 
 }
 
 /* n <= PANEL floats from any address, filled up with zeros. */
-INLINE void copy_columns(float *to, const char *from, size_t n)
+static inline void copy_columns(float *to, const char *from, size_t n)
 {
     if (n == PANEL) {
         memcpy(to, from, PANEL * sizeof(float));
@@ -201,7 +99,7 @@ static void fill_backward(const struct weight *w, size_t j, size_t first_row, si
             kernel()->unpack(unpacked, packed, w->type, n);
         for (size_t i = 0; i < PANEL; i++)
             columns[i] = i < n ? from + i * PANEL * sizeof(float) : (const char *)zeros;
-        turn(panel + r * PANEL, columns, rows - r < PANEL ? rows - r : PANEL);
+        kernel()->turn(panel + r * PANEL, columns, rows - r < PANEL ? rows - r : PANEL);
     }
 }
 

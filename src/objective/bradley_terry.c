@@ -5,6 +5,8 @@
 #include "objective/check.h"
 #include "objective/scalar.h"
 
+const char *const bradley_terry_ties_names[] = {"rao_kupper", "davidson", NULL};
+
 /* -log P of an outcome, and its derivatives with respect to x and to the tie parameter. */
 struct term {
     double nll, dx, dtie;

@@ -39,6 +39,7 @@ struct bradley_terry_pairs {
 };
 
 enum bradley_terry_ties { TIES_RAO_KUPPER, TIES_DAVIDSON };
+extern const char *const bradley_terry_ties_names[]; /* ends with NULL */
 
 /* All zero is plain Bradley-Terry. */
 struct bradley_terry_config {

@@ -3,30 +3,21 @@
 #include <math.h>
 
 #include "objective/check.h"
-#include "objective/scalar.h"
+#include "objective/clip.h"
 
-/* One token's loss, its gradient, and whether it was clipped. */
-struct token {
-    double loss, gradient;
-    bool clipped;
-};
-
-static struct token policy_token(double ratio, double advantage, double eps)
+static struct clipped policy_token(double ratio, double advantage, double eps)
 {
-    double plain = -advantage * ratio, clipped = -advantage * clamp(ratio, 1 - eps, 1 + eps);
-    if (clipped > plain)
-        return (struct token){clipped, 0, true};
-    return (struct token){plain, plain, false}; /* d ratio / d logp = ratio */
+    return clipped_loss(ratio, advantage, 1 - eps, 1 + eps, INFINITY);
 }
 
-static struct token value_token(double value, double old_value, double ret, double eps)
+static struct clipped value_token(double value, double old_value, double ret, double eps)
 {
     double error = value - ret;
     double clipped_error = clamp(value, old_value - eps, old_value + eps) - ret;
     double plain = 0.5 * (error * error), clipped = 0.5 * (clipped_error * clipped_error);
     if (clipped > plain)
-        return (struct token){clipped, 0, true};
-    return (struct token){plain, error, false};
+        return (struct clipped){clipped, 0, true};
+    return (struct clipped){plain, error, false};
 }
 
 static int check_counts(size_t n, size_t count, struct err *err)
@@ -51,7 +42,7 @@ int ppo_policy_loss(double *loss, double *dlogp, struct ppo_sums *sums, const do
         if (mask && !mask[i])
             continue;
         double d = logp[i] - old_logp[i], ratio = exp(d);
-        struct token t = policy_token(ratio, advantages[i], cfg->cliprange);
+        struct clipped t = policy_token(ratio, advantages[i], cfg->cliprange);
         sum += t.loss;
         s.policy_tokens++;
         s.policy_loss += t.loss;
@@ -70,7 +61,7 @@ int ppo_policy_loss(double *loss, double *dlogp, struct ppo_sums *sums, const do
         dlogp[i] = 0;
         if (mask && !mask[i])
             continue;
-        struct token t = policy_token(exp(logp[i] - old_logp[i]), advantages[i], cfg->cliprange);
+        struct clipped t = policy_token(exp(logp[i] - old_logp[i]), advantages[i], cfg->cliprange);
         dlogp[i] = t.gradient / (double)count;
     }
     *loss = sum / (double)count;
@@ -94,7 +85,7 @@ int ppo_value_loss(double *loss, double *dvalues, struct ppo_sums *sums, const d
     for (size_t i = 0; i < n; i++) {
         if (mask && !mask[i])
             continue;
-        struct token t = value_token(values[i], old_values[i], returns[i], cfg->cliprange_value);
+        struct clipped t = value_token(values[i], old_values[i], returns[i], cfg->cliprange_value);
         sum += t.loss;
         s.value_tokens++;
         s.value_loss += t.loss;
@@ -109,7 +100,7 @@ int ppo_value_loss(double *loss, double *dvalues, struct ppo_sums *sums, const d
         dvalues[i] = 0;
         if (mask && !mask[i])
             continue;
-        struct token t = value_token(values[i], old_values[i], returns[i], cfg->cliprange_value);
+        struct clipped t = value_token(values[i], old_values[i], returns[i], cfg->cliprange_value);
         dvalues[i] = cfg->vf_coef * t.gradient / (double)count;
     }
     *loss = sum / (double)count;

@@ -1,8 +1,10 @@
 #include "reward/score.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "model/forest.h"
+#include "util/mem.h"
 
 size_t score_count(const struct examples *e)
 {
@@ -34,27 +36,126 @@ static int check(const struct net *net, const struct examples *e, struct err *er
     return 0;
 }
 
-/* Run the examples first .. first + n - 1 together. */
-static int score_some(float *scores, struct workspace *w, struct forest *f, struct stem *stem, const struct net *net,
-                      const struct examples *e, size_t first, size_t n, struct err *err)
+/* Nets over one model, and what their passes share. */
+struct group {
+    const struct net *const *nets;
+    size_t n;
+    size_t split; /* layers below it are the model's own in all nets */
+    struct stem *stems; /* (n) of the same tokens: from `split` on their keys and values differ */
+    struct workspace *w;
+    struct forest f;
+};
+
+static size_t first_adapted(const struct net *net)
 {
+    return net->adapter ? net->adapter->first_layer : net->model->config.layers - 1;
+}
+
+static void group_release(struct group *g)
+{
+    for (size_t i = 0; g->stems && i < g->n; i++)
+        stem_release(&g->stems[i]);
+    free(g->stems);
+    forest_release(&g->f);
+    workspace_free(g->w);
+}
+
+static int group_init(struct group *g, const struct net *const *nets, size_t n, const struct examples *e, struct err *err)
+{
+    *g = (struct group){.nets = nets, .n = n, .split = first_adapted(nets[0])};
+    g->w = workspace_new(&nets[0]->model->config, KEEP_NOTHING, err);
+    if (!g->w)
+        return -1;
+    g->stems = xcalloc(n, sizeof *g->stems);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (first_adapted(nets[i]) < g->split)
+            g->split = first_adapted(nets[i]);
+        rc = stem_of_examples(&g->stems[i], nets[i], e, NULL, e->n, KEEP_NOTHING, err);
+    }
+    if (rc)
+        group_release(g);
+    return rc;
+}
+
+/* Score the examples first .. first + n - 1 with each net: net i's scores begin at scores + i * stride. */
+static int score_some(float *scores, size_t stride, struct group *g, const struct examples *e, size_t first, size_t n,
+                      struct err *err)
+{
+    struct forest *f = &g->f;
     forest_clear(f);
-    if (stem->n)
-        batch_set_stem(&f->batch, stem);
+    if (g->stems[0].n)
+        batch_set_stem(&f->batch, &g->stems[0]);
     for (size_t i = 0; i < n; i++)
         forest_add(f, &e->list[first + i]);
     if (f->n_completions == 0)
         return 0;
-    if (net_forward(w, net, &f->batch, NULL, 0, err))
+    if (net_forward_shared(g->w, g->nets[0], &f->batch, g->split, err))
         return -1;
-    net_scores(scores, w, net, f->last_row, f->n_completions);
+    for (size_t m = 0; m < g->n; m++) {
+        if (g->stems[m].n)
+            f->batch.stem = &g->stems[m];
+        if (net_forward_rest(g->w, g->nets[m], &f->batch, g->split, err))
+            return -1;
+        net_scores(scores + m * stride, g->w, g->nets[m], f->last_row, f->n_completions);
+    }
     for (size_t i = 0, at = 0; i < n; i++)
         for (size_t k = 0; k < e->list[first + i].n_completions; k++, at++)
-            if (!isfinite(scores[at]))
-                return err_set(err,
-                               "line %zu: its score is not a finite number: the reward model's "
-                               "weights are broken",
-                               e->list[first + i].row->line);
+            for (size_t m = 0; m < g->n; m++)
+                if (!isfinite(scores[m * stride + at]))
+                    return err_set(err,
+                                   "line %zu: its score is not a finite number: the reward model's "
+                                   "weights are broken",
+                                   e->list[first + i].row->line);
+    return 0;
+}
+
+static size_t same_model(const struct net *const *nets, size_t n)
+{
+    size_t k = 1;
+    while (k < n && nets[k]->model == nets[0]->model)
+        k++;
+    return k;
+}
+
+/* All examples under the nets of one group; `done` of n_nets nets are through already. */
+static int score_group(float *scores, size_t stride, struct group *g, const struct examples *e, size_t micro_tokens, size_t done,
+                       size_t n_nets, void (*progress)(void *user, size_t done), void *user, struct err *err)
+{
+    int rc = 0;
+    for (size_t at = 0; rc == 0 && at < e->n;) {
+        size_t n = 0, tokens = 0, stem = g->stems[0].n;
+        while (at + n < e->n && (n == 0 || tokens + example_rows(&e->list[at + n]) - stem <= micro_tokens))
+            tokens += example_rows(&e->list[at + n++]) - stem;
+        rc = score_some(scores, stride, g, e, at, n, err);
+        scores += g->f.n_completions;
+        at += n;
+        if (rc == 0 && progress)
+            progress(user, (done * e->n + at * g->n) / n_nets);
+    }
+    return rc;
+}
+
+int score_ensemble(float *scores, const struct net *const *nets, size_t n_nets, const struct examples *e,
+                   size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
+                   struct err *err)
+{
+    size_t count = score_count(e);
+    for (size_t i = 0; i < n_nets; i++) {
+        ENSURE(nets[i]->head);
+        if (check(nets[i], e, err))
+            return -1;
+    }
+    for (size_t i = 0; i < n_nets;) {
+        struct group g;
+        if (group_init(&g, nets + i, same_model(nets + i, n_nets - i), e, err))
+            return -1;
+        int rc = score_group(scores + i * count, count, &g, e, micro_tokens, i, n_nets, progress, user, err);
+        i += g.n;
+        group_release(&g);
+        if (rc)
+            return -1;
+    }
     return 0;
 }
 
@@ -62,38 +163,5 @@ int score_examples(float *scores, const struct net *net, const struct examples *
                    size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
                    struct err *err)
 {
-    ENSURE(net->head);
-    if (check(net, e, err))
-        return -1;
-    struct workspace *w = workspace_new(&net->model->config, KEEP_NOTHING, err);
-    if (!w)
-        return -1;
-    struct forest f = {0};
-    struct stem stem = {0};
-    int rc = stem_of_examples(&stem, net, e, NULL, e->n, KEEP_NOTHING, err);
-    for (size_t at = 0; rc == 0 && at < e->n;) {
-        size_t n = 0, tokens = 0;
-        while (at + n < e->n && (n == 0 || tokens + example_rows(&e->list[at + n]) - stem.n <= micro_tokens))
-            tokens += example_rows(&e->list[at + n++]) - stem.n;
-        rc = score_some(scores, w, &f, &stem, net, e, at, n, err);
-        scores += f.n_completions;
-        at += n;
-        if (rc == 0 && progress)
-            progress(user, at);
-    }
-    forest_release(&f);
-    stem_release(&stem);
-    workspace_free(w);
-    return rc;
-}
-
-struct score_summary score_summary(const float *scores, size_t k)
-{
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < k; i++)
-        sum += (double)scores[i];
-    double mean = sum / (double)k;
-    for (size_t i = 0; i < k; i++)
-        squares += ((double)scores[i] - mean) * ((double)scores[i] - mean);
-    return (struct score_summary){(float)mean, (float)sqrt(squares / (double)k)};
+    return score_ensemble(scores, &net, 1, e, micro_tokens, progress, user, err);
 }

@@ -1,8 +1,8 @@
 /* Scores of completions under a reward model: the head's number at the last token of each
  * completion (of the prompt, where a completion has no tokens), as in training.
  *
- * Several reward models over one base are several calls; what they say together is
- * score_summary(). */
+ * Several reward models, an ensemble, go through the rows together: what their nets have in common, a model's layers below
+ * the first that any of them adapts, is computed once.  What they say together is reward/aggregate.h. */
 #ifndef HONE_REWARD_SCORE_H
 #define HONE_REWARD_SCORE_H
 
@@ -23,11 +23,9 @@ int score_examples(float *scores, const struct net *net, const struct examples *
                    size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
                    struct err *err);
 
-/* Mean and standard deviation (over k, not k - 1: the members are all there are) of k scores,
- * summed in order. */
-struct score_summary {
-    float mean, std;
-};
-struct score_summary score_summary(const float *scores, size_t k);
+/* The same for n nets that read the same tokens.  scores: (n_nets, score_count), out. */
+int score_ensemble(float *scores, const struct net *const *nets, size_t n_nets, const struct examples *e,
+                   size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
+                   struct err *err);
 
 #endif

@@ -93,6 +93,41 @@ void experience_release(struct experience *x)
     *x = (struct experience){0};
 }
 
+static void copy_completion(struct experience *x, size_t to, const struct experience *from, size_t c)
+{
+    double *const own[] = {x->old_logps, x->ref_logps, x->values, x->rewards, x->advantages, x->returns};
+    const double *const theirs[] = {from->old_logps, from->ref_logps, from->values, from->rewards, from->advantages, from->returns};
+    size_t n = from->first[c + 1] - from->first[c];
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        memcpy(own[i] + x->first[to], theirs[i] + from->first[c], n * sizeof **own);
+    x->scores[to] = from->scores[c];
+    x->ref_kl[to] = from->ref_kl[c];
+    x->finished[to] = from->finished[c];
+}
+
+void experience_take(struct experience *x, struct experience *from, const bool *keep)
+{
+    struct experience both = {0}, *sources[] = {x, from};
+    both.examples.list = xcalloc(x->examples.n + from->examples.n + 1, sizeof *both.examples.list);
+    size_t at = 0;
+    for (size_t s = 0; s < 2; s++)
+        for (size_t i = 0; i < sources[s]->examples.n; i++)
+            if (s == 0 || keep[i])
+                both.examples.list[both.examples.n++] = sources[s]->examples.list[i];
+    allocate(&both);
+    for (size_t s = 0; s < 2; s++)
+        for (size_t i = 0; i < sources[s]->examples.n; i++)
+            for (size_t c = sources[s]->tree[i]; (s == 0 || keep[i]) && c < sources[s]->tree[i + 1]; c++)
+                copy_completion(&both, at++, sources[s], c);
+    for (size_t s = 0; s < 2; s++) /* what was moved is not theirs any more */
+        for (size_t i = 0; i < sources[s]->examples.n; i++)
+            if (s == 0 || keep[i])
+                sources[s]->examples.list[i] = (struct example){0};
+    experience_release(x);
+    experience_release(from);
+    *x = both;
+}
+
 int experience_finish(struct experience *x, const struct experience_config *c, struct err *err)
 {
     size_t tokens = x->first[x->n];

@@ -1,4 +1,4 @@
-/* A batch of experience: what PPO knows of the completions that its policy gave.
+/* A batch of experience: what PPO (and, without a critic, GRPO) knows of the completions that its policy gave.
  *
  * examples: trees of a prompt and its completions, in the order of the prompts.  Completions are numbered through all
  * trees; tokens are numbered through all completions.  Roles:
@@ -31,6 +31,9 @@ void experience_init(struct experience *x, const struct request *requests, size_
 void experience_from_examples(struct experience *x, struct examples *e);
 
 void experience_release(struct experience *x);
+
+/* Move the trees of `from` with keep[tree] to the end of x (which may be empty, all 0); `from` is released. */
+void experience_take(struct experience *x, struct experience *from, const bool *keep);
 
 struct experience_config {
     double kl_coef, gamma, lam;

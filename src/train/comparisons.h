@@ -18,4 +18,39 @@ struct comparison *comparisons_merge(struct dataset *data, size_t *n);
  * undecided are moved behind the others.  Returns how many are decided. */
 size_t comparisons_decide(struct dataset *data, struct comparison *list, size_t n);
 
+/* A comparison of two completions of a row, a and b by their places in it. */
+struct judged {
+    struct comparison c;
+    size_t a, b;
+    size_t row;         /* of joined rows: where it was */
+    uint32_t annotator; /* whose reliability is learned, from 1; 0: none */
+};
+
+/* Those of row i are list[start[i]] .. list[start[i + 1] - 1]. */
+struct judgements {
+    struct judged *list;
+    size_t *start; /* (n_rows + 1) */
+    size_t n_rows;
+};
+void judgements_release(struct judgements *j);
+
+/* Of n rows of pairs: one each. */
+void judgements_of_pairs(struct judgements *j, const struct comparison *c, size_t n);
+
+/* Of rankings: every two answers of different rank.  A row's weight is shared among its pairs. */
+void judgements_of_rankings(struct judgements *j, const struct dataset *data);
+
+/* Of n rows of pairs, of which those with one prompt become one row with all their answers, each once, so that nothing of it is
+ * computed twice and no two steps learn from it.  joined: its rows borrow their parts from `pairs`; joined_release(), and not
+ * dataset_release(). */
+void judgements_join(struct dataset *joined, struct judgements *j, const struct dataset *pairs, const struct comparison *c, size_t n);
+void joined_release(struct dataset *joined);
+
+/* Each row of a data set of pairs by itself: what one annotator said; a tie is half a vote for each.  Fresh, (data->n). */
+struct comparison *comparisons_votes(const struct dataset *data);
+
+/* Of rated answers, those of one prompt become one row; its comparisons are every two answers of different rating, for what is
+ * counted and judged. */
+void judgements_join_ratings(struct dataset *joined, struct judgements *j, const struct dataset *rated);
+
 #endif

@@ -35,6 +35,8 @@ size_t *loop_rows(const struct loop_options *o, size_t n_rows, size_t step, size
             order[i] = i;
     *n = n_rows - first < rows_a_step(o) ? n_rows - first : rows_a_step(o);
     memmove(order, order + first, *n * sizeof *order);
+    for (size_t i = 0; o->draw && i < *n; i++)
+        order[i] = o->draw[order[i]];
     return order;
 }
 

@@ -25,6 +25,7 @@ struct loop_options {
     size_t logging_steps, save_steps, eval_steps; /* 0: never (but a checkpoint at the end) */
     bool shuffle, resume;
     uint32_t seed;
+    const size_t *draw; /* (n_rows) which row stands in each one's place, a bootstrap sample; NULL: itself */
 };
 
 /* What a method does with rows.  begin: the rows of a step or of an evaluation (for counts and scales); micro: some of

@@ -5,10 +5,8 @@
 #include <string.h>
 
 #include "objective/gae.h"
-#include "train/loop.h"
+#include "train/online.h"
 #include "util/mem.h"
-#include "util/rng.h"
-#include "util/textstats.h"
 
 void ppo_release(struct ppo *p)
 {
@@ -18,43 +16,18 @@ void ppo_release(struct ppo *p)
     stem_release(&p->critic_stem);
 }
 
-/* How many trees from `at` on go together. */
 static size_t cut(const struct ppo *p, const struct stem *stem, const struct experience *x, const size_t *trees, size_t n,
                   size_t at)
 {
-    struct loop_options o = {.micro_batch_tokens = p->options.micro_batch_tokens};
-    return loop_micro(&o, &x->examples, trees, n, at, stem->n);
+    return online_cut(x, trees, n, at, stem, p->options.micro_batch_tokens);
 }
 
-static size_t *all_trees(const struct experience *x)
-{
-    size_t *trees = xmalloc((x->examples.n + 1) * sizeof *trees);
-    for (size_t i = 0; i < x->examples.n; i++)
-        trees[i] = i;
-    return trees;
-}
-
-/* Build the forest of some trees, after the stem.  at: out, for each target its token's number in x, a fresh array. */
+/* online_plant(), and room for the targets. */
 static size_t *plant(struct ppo *p, struct stem *stem, const struct experience *x, const size_t *trees, size_t n)
 {
-    struct forest *f = &p->policy->forest;
-    forest_clear(f);
-    if (stem->n)
-        batch_set_stem(&f->batch, stem);
-    size_t *completion = xmalloc((x->n + 1) * sizeof *completion), *seen, count = 0;
-    for (size_t i = 0; i < n; i++) {
-        forest_add(f, &x->examples.list[trees[i]]);
-        for (size_t c = x->tree[trees[i]]; c < x->tree[trees[i] + 1]; c++)
-            completion[count++] = c;
-    }
-    seen = xcalloc(count + 1, sizeof *seen);
-    size_t *at = xmalloc((f->n_targets + 1) * sizeof *at);
-    for (size_t i = 0; i < f->n_targets; i++)
-        at[i] = x->first[completion[f->owner[i]]] + seen[f->owner[i]]++;
-    free(seen);
-    free(completion);
-    if (f->n_targets > p->capacity) {
-        p->capacity = f->n_targets;
+    size_t *at = online_plant(p->policy, stem, x, trees, n), targets = p->policy->forest.n_targets;
+    if (targets > p->capacity) {
+        p->capacity = targets;
         p->values = xreallocarray(p->values, p->capacity, sizeof *p->values);
         p->d_logp = xreallocarray(p->d_logp, p->capacity, sizeof *p->d_logp);
         p->d_value = xreallocarray(p->d_value, p->capacity, sizeof *p->d_value);
@@ -78,30 +51,12 @@ static size_t *target_rows(const struct forest *f)
 
 int ppo_logprobs(struct ppo *p, const struct net *net, struct experience *x, double *to, struct err *err)
 {
-    size_t *trees = all_trees(x);
-    struct learner *l = p->policy;
-    struct net own = l->net;
-    l->net = *net;
-    int rc = learner_stem(l, &x->examples, trees, x->examples.n, false, err);
-    for (size_t at = 0; rc == 0 && at < x->examples.n;) {
-        size_t n = cut(p, &l->stem, x, trees, x->examples.n, at), *where = plant(p, &l->stem, x, trees + at, n);
-        rc = forward(p, net, err);
-        if (rc == 0)
-            rc = learner_logprobs(l, p->options.temperature, false, err);
-        for (size_t i = 0; rc == 0 && i < l->forest.n_targets; i++)
-            to[where[i]] = (double)l->logp[i];
-        free(where);
-        at += n;
-    }
-    learner_stem_end(l, false);
-    l->net = own;
-    free(trees);
-    return rc;
+    return online_logprobs(p->policy, net, x, p->options.temperature, p->options.micro_batch_tokens, to, err);
 }
 
 int ppo_values(struct ppo *p, struct experience *x, struct err *err)
 {
-    size_t *trees = all_trees(x);
+    size_t *trees = online_trees(x->examples.n);
     struct stem *stem = &p->critic_stem;
     int rc = stem_of_examples(stem, &p->critic, &x->examples, trees, x->examples.n, KEEP_NOTHING, err);
     for (size_t at = 0; rc == 0 && at < x->examples.n;) {
@@ -185,28 +140,10 @@ static int micro(struct ppo *p, const struct experience *x, const size_t *trees,
     return rc;
 }
 
-static size_t tokens_of(const struct experience *x, const size_t *trees, size_t n)
-{
-    size_t tokens = 0;
-    for (size_t i = 0; i < n; i++)
-        tokens += x->first[x->tree[trees[i] + 1]] - x->first[x->tree[trees[i]]];
-    return tokens;
-}
-
-static int check_first_ratio(const struct experience *x, const size_t *trees, size_t n, const double *ratio, struct err *err)
-{
-    for (size_t i = 0; i < n; i++)
-        for (size_t t = x->first[x->tree[trees[i]]]; t < x->first[x->tree[trees[i] + 1]]; t++)
-            if (ratio[t] != 1.0)
-                return err_set(err, "the ratio of a freshly sampled token is %.9g instead of exactly 1: sampler and trainer "
-                                    "do not run the same policy", ratio[t]);
-    return 0;
-}
-
 static void report(const struct ppo_watch *w, const struct experience *x, const size_t *trees, size_t n, size_t epoch,
                    size_t b, const struct ppo_stats *s, double norm, const double *ratio, const double *values)
 {
-    size_t tokens = tokens_of(x, trees, n), at = 0;
+    size_t tokens = online_tokens(x, trees, n), at = 0;
     double *r = xmalloc((tokens + 1) * sizeof *r), *v = xmalloc((tokens + 1) * sizeof *v);
     for (size_t i = 0; i < n; i++)
         for (size_t t = x->first[x->tree[trees[i]]]; t < x->first[x->tree[trees[i] + 1]]; t++, at++) {
@@ -246,12 +183,9 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
     double norms = 0;
     int rc = 0;
     for (size_t epoch = 0; rc == 0 && epoch < opt->num_ppo_epochs; epoch++) {
-        for (size_t i = 0; i < n; i++)
-            order[i] = i;
-        if (opt->shuffle)
-            rng_permutation(order, n, opt->seed, RNG_SHUFFLE, (uint32_t)(0x80000000u + iteration * opt->num_ppo_epochs + epoch));
+        online_order(order, n, opt->shuffle, opt->seed, iteration, opt->num_ppo_epochs, epoch);
         for (size_t b = 0; rc == 0 && b < parts; b++) {
-            size_t from = n * b / parts, to = n * (b + 1) / parts, count = tokens_of(x, order + from, to - from);
+            size_t from = n * b / parts, to = n * (b + 1) / parts, count = online_tokens(x, order + from, to - from);
             struct ppo_sums sums = {0};
             struct ppo_stats stats;
             double norm = 0;
@@ -266,7 +200,7 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
             }
             end_stems(p, rc == 0);
             if (rc == 0 && sampled && epoch == 0 && b == 0)
-                rc = check_first_ratio(x, order + from, to - from, ratio, err);
+                rc = online_check_ratios(x, order + from, to - from, ratio, err);
             if (rc == 0) {
                 gradients_finish(&p->policy->grads, &p->policy->net);
                 if (p->critic_grads)
@@ -312,21 +246,13 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
 
 void ppo_describe(const struct experience *x, const struct experience_config *c, struct metrics *m)
 {
-    size_t tokens = x->first[x->n], stopped = 0, shortest = SIZE_MAX, longest = 0;
+    size_t tokens = x->first[x->n], stopped = 0;
     double n = (double)x->n, score = 0, score_sq = 0, kl = 0, k2 = 0, k3 = 0, surprise = 0;
-    uint32_t *ids = xmalloc((tokens + 1) * sizeof *ids);
-    for (size_t i = 0, c2 = 0; i < x->examples.n; i++)
-        for (size_t k = 0; k < x->examples.list[i].n_completions; k++, c2++)
-            for (size_t t = 0; t < x->examples.list[i].completions[k].n; t++)
-                ids[x->first[c2] + t] = (uint32_t)x->examples.list[i].completions[k].ids[t];
     for (size_t i = 0; i < x->n; i++) {
-        size_t length = x->first[i + 1] - x->first[i];
         score += x->scores[i];
         score_sq += x->scores[i] * x->scores[i];
         kl += x->ref_kl[i];
         stopped += x->finished[i];
-        shortest = length < shortest ? length : shortest;
-        longest = length > longest ? length : longest;
     }
     for (size_t t = 0; t < tokens; t++) {
         double d = x->old_logps[t] - x->ref_logps[t];
@@ -334,9 +260,6 @@ void ppo_describe(const struct experience *x, const struct experience_config *c,
         k3 += exp(-d) - 1 + d;
         surprise -= x->old_logps[t];
     }
-    struct ngram_measure two;
-    ngram_measure(&two, ids, x->first, x->n, 2);
-    free(ids);
     metrics_put(m, "objective/kl", kl / n);
     metrics_put(m, "objective/kl_k2", k2 / n);
     metrics_put(m, "objective/kl_k3", k3 / n);
@@ -347,10 +270,5 @@ void ppo_describe(const struct experience *x, const struct experience_config *c,
     metrics_put(m, "objective/scores_std", sqrt(fmax(0, score_sq / n - score / n * (score / n))));
     metrics_put(m, "objective/kl_coef", c->kl_coef);
     metrics_put(m, "val/num_eos_tokens", (double)stopped);
-    metrics_put(m, "completions/mean_length", (double)tokens / n);
-    metrics_put(m, "completions/min_length", (double)shortest);
-    metrics_put(m, "completions/max_length", (double)longest);
-    metrics_put(m, "completions/clipped_ratio", 1 - (double)stopped / n);
-    metrics_put(m, "completions/distinct_2", two.distinct);
-    metrics_put(m, "completions/repeated_2", two.repeated);
+    online_describe(x, m);
 }

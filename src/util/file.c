@@ -268,3 +268,13 @@ int file_sha256(char out[65], const char *path, struct err *err)
     hex(out, digest);
     return 0;
 }
+
+bool file_lies_in(const char *path, const char *folder)
+{
+    char *p = realpath(path, NULL), *f = realpath(folder, NULL);
+    size_t n = f ? strlen(f) : 0;
+    bool inside = p && f && !strncmp(p, f, n) && (p[n] == '/' || p[n] == 0);
+    free(p);
+    free(f);
+    return inside;
+}

@@ -21,6 +21,9 @@ struct file_map {
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 
+/* Is it in the folder, or the folder itself?  Links are followed. */
+bool file_lies_in(const char *path, const char *folder);
+
 /* "dir/name" in a fresh string. */
 char *path_join(const char *dir, const char *name);
 

@@ -16,6 +16,7 @@ enum rng_stream {
     RNG_SPLIT = 5,
     RNG_DROPOUT = 6,
     RNG_TEST = 7,
+    RNG_SELECT = 8,  /* answers that are accepted: (prompt, sample, round) */
 };
 
 void rng_philox(uint32_t out[4], uint32_t seed, uint32_t stream, const uint32_t counter[4]);

@@ -167,6 +167,14 @@ void stats_win_rate(struct win_rate *out, const signed char *outcome, const uint
     free(x);
 }
 
+static int bin_of(double p)
+{
+    int b = 0;
+    while (b + 1 < STATS_BINS && p > (b + 1) / (double)STATS_BINS)
+        b++;
+    return b;
+}
+
 int stats_calibration(struct calibration *out, const double *p, const double *outcome, size_t n,
                       struct err *err)
 {
@@ -179,9 +187,7 @@ int stats_calibration(struct calibration *out, const double *p, const double *ou
             return err_set(err,
                            "row %zu: probability %g and outcome %g must both be between 0 and 1",
                            i + 1, p[i], outcome[i]);
-        int b = 0;
-        while (b + 1 < STATS_BINS && p[i] > (b + 1) / (double)STATS_BINS)
-            b++;
+        int b = bin_of(p[i]);
         sum_p[b] += p[i];
         sum_outcome[b] += outcome[i];
         count[b]++;
@@ -196,4 +202,46 @@ int stats_calibration(struct calibration *out, const double *p, const double *ou
         out->ece += fabs(sum_p[b] - sum_outcome[b]) / (double)n;
     }
     return 0;
+}
+
+struct interval stats_bootstrap_ece(const double *p, const double *outcome, const uint32_t *unit, size_t n,
+                                    uint32_t seed)
+{
+    struct observation *all = xcalloc(n + 1, sizeof *all);
+    size_t *start = xmalloc((n + 1) * sizeof *start), units = 0, kept = 0;
+    int *bin = xmalloc((n + 1) * sizeof *bin);
+    double *ece = xcalloc(STATS_RESAMPLES + 1, sizeof *ece);
+    for (size_t i = 0; i < n; i++) {
+        all[i] = (struct observation){unit ? unit[i] : (uint32_t)i, 0, i};
+        bin[i] = bin_of(p[i]);
+    }
+    qsort(all, n, sizeof *all, by_unit);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || all[i].unit != all[i - 1].unit)
+            start[units++] = i;
+    start[units] = n;
+    /* the first draw is every unit once: the value itself */
+    for (uint32_t r = 0; n && r <= STATS_RESAMPLES; r++) {
+        double gap[STATS_BINS] = {0}, sum = 0;
+        size_t count = 0;
+        for (size_t k = 0; k < units; k++) {
+            size_t u = r ? rng_below((uint32_t)units, seed, RNG_BOOTSTRAP, r - 1, (uint32_t)k, 0, 0) : k;
+            for (size_t i = start[u]; i < start[u + 1]; i++, count++)
+                gap[bin[all[i].index]] += p[all[i].index] - outcome[all[i].index];
+        }
+        for (int b = 0; b < STATS_BINS; b++)
+            sum += fabs(gap[b]);
+        ece[kept++] = sum / (double)count;
+    }
+    struct interval out = {n ? ece[0] : NAN, NAN, NAN};
+    if (units > 1) {
+        qsort(ece + 1, kept - 1, sizeof *ece, by_value);
+        out.lo = fmax(0, fmin(out.value, 2 * out.value - stats_quantile(ece + 1, kept - 1, 0.975)));
+        out.hi = fmin(1, fmax(out.value, 2 * out.value - stats_quantile(ece + 1, kept - 1, 0.025)));
+    }
+    free(all);
+    free(start);
+    free(bin);
+    free(ece);
+    return out;
 }

@@ -76,4 +76,9 @@ struct calibration {
 int stats_calibration(struct calibration *out, const double *p, const double *outcome, size_t n,
                       struct err *err);
 
+/* The same ece, with the bootstrap's interval over units.  Resampling adds to an ECE what chance added to it already, so
+ * the interval is the pivotal one, 2 ece - quantile, which takes that off again; within [0, 1], and never without ece. */
+struct interval stats_bootstrap_ece(const double *p, const double *outcome, const uint32_t *unit, size_t n,
+                                    uint32_t seed);
+
 #endif

@@ -352,6 +352,25 @@ char *folder_listing(const char *path)
     return b.data;
 }
 
+json_t *metrics_of(const char *dir)
+{
+    char *path = path_join(dir, "metrics.jsonl"), *text = text_read(path, NULL);
+    json_t *lines = json_array();
+    for (char *at = text, *end; (end = strchr(at, '\n')); at = end + 1)
+        json_array_append_new(lines, json_loadb(at, (size_t)(end - at), 0, NULL));
+    free(text);
+    free(path);
+    return lines;
+}
+
+double metric(const json_t *lines, size_t line, const char *key)
+{
+    const json_t *v = json_object_get(json_array_get(lines, line), key);
+    if (!json_is_number(v))
+        fail_msg("line %zu has no number '%s'", line + 1, key);
+    return json_number_value(v);
+}
+
 void expect_same_file(const char *a, const char *b, const char *name)
 {
     char *x = name ? path_join(a, name) : xstrdup(a), *y = name ? path_join(b, name) : xstrdup(b);

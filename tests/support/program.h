@@ -53,6 +53,10 @@ void write_tokenizer(const char *folder);
 /* All regular files below a folder, as sorted lines "PATH SIZE SHA-256"; "" where there is none. */
 char *folder_listing(const char *path);
 
+/* The lines of a run's metrics.jsonl, a fresh array of objects; and a number in one of them, which must be there. */
+json_t *metrics_of(const char *dir);
+double metric(const json_t *lines, size_t line, const char *key);
+
 /* The bytes of two files, or of `name` in two folders, are the same: else the test fails and names them. */
 void expect_same_file(const char *a, const char *b, const char *name);
 

@@ -1,0 +1,40 @@
+#include "cmd/rewarding.h"
+
+#include <stddef.h>
+
+#define FIELD(name) offsetof(struct aggregate_args, name)
+const struct option aggregate_options[N_AGGREGATE_OPTIONS] = {
+    {"aggregate", OPTION_CHOICE, FIELD(aggregate), "mean",
+     "what several reward models say together: their mean, the least of them, or the mean less uwo_lambda times their variance",
+     .choices = aggregate_names},
+    {"uwo_lambda", OPTION_FLOAT, FIELD(uwo_lambda), "0.5", "of uwo: how much a disagreement costs", .min = 0, .max = 1e6},
+};
+
+struct aggregate_config aggregate_of(const struct aggregate_args *args)
+{
+    return (struct aggregate_config){(enum aggregate)args->aggregate, args->uwo_lambda};
+}
+
+int mix_models_open(struct mix_models *models, struct reward_mix *mix, const struct loaded *base, struct err *err)
+{
+    *models = (struct mix_models){0};
+    for (size_t i = 0; i < mix->n; i++) {
+        struct reward_part *r = &mix->list[i];
+        if (r->kind != REWARD_MODEL)
+            continue;
+        struct rewards *own = &models->list[models->n];
+        if (load_rewards(own, &r->text, 1, base, err))
+            return -1;
+        models->n++;
+        r->nets = own->nets;
+        r->n_nets = own->n;
+    }
+    return 0;
+}
+
+void mix_models_release(struct mix_models *models)
+{
+    for (size_t i = 0; i < models->n; i++)
+        rewards_release(&models->list[i]);
+    models->n = 0;
+}

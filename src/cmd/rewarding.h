@@ -1,0 +1,31 @@
+/* What commands share that ask several reward models: their options, and the models that a mix of rewards names. */
+#ifndef HONE_CMD_REWARDING_H
+#define HONE_CMD_REWARDING_H
+
+#include "cmd/load.h"
+#include "cmd/options.h"
+#include "reward/mix.h"
+
+struct aggregate_args {
+    int aggregate;
+    double uwo_lambda;
+};
+
+/* The group "Ensembles", at `offset` of its aggregate_args. */
+enum { N_AGGREGATE_OPTIONS = 2 };
+extern const struct option aggregate_options[N_AGGREGATE_OPTIONS];
+#define AGGREGATE_GROUP(offset) {"Ensembles", aggregate_options, N_AGGREGATE_OPTIONS, (offset)}
+
+struct aggregate_config aggregate_of(const struct aggregate_args *args);
+
+/* The reward models of a mix, in its order. */
+struct mix_models {
+    struct rewards list[MAX_REWARDS];
+    size_t n;
+};
+
+/* Load them and tell the mix, which they must outlive.  Released in all cases. */
+int mix_models_open(struct mix_models *models, struct reward_mix *mix, const struct loaded *base, struct err *err);
+void mix_models_release(struct mix_models *models);
+
+#endif

@@ -1,0 +1,128 @@
+#include "train/online.h"
+
+#include <stdlib.h>
+
+#include "train/loop.h"
+#include "util/mem.h"
+#include "util/rng.h"
+#include "util/textstats.h"
+
+size_t online_cut(const struct experience *x, const size_t *trees, size_t n, size_t at, const struct stem *stem,
+                  size_t micro_batch_tokens)
+{
+    struct loop_options o = {.micro_batch_tokens = micro_batch_tokens};
+    return loop_micro(&o, &x->examples, trees, n, at, stem->n);
+}
+
+size_t *online_plant(struct learner *l, struct stem *stem, const struct experience *x, const size_t *trees, size_t n)
+{
+    struct forest *f = &l->forest;
+    forest_clear(f);
+    if (stem->n)
+        batch_set_stem(&f->batch, stem);
+    size_t *completion = xmalloc((x->n + 1) * sizeof *completion), *seen, count = 0;
+    for (size_t i = 0; i < n; i++) {
+        forest_add(f, &x->examples.list[trees[i]]);
+        for (size_t c = x->tree[trees[i]]; c < x->tree[trees[i] + 1]; c++)
+            completion[count++] = c;
+    }
+    seen = xcalloc(count + 1, sizeof *seen);
+    size_t *at = xmalloc((f->n_targets + 1) * sizeof *at);
+    for (size_t i = 0; i < f->n_targets; i++)
+        at[i] = x->first[completion[f->owner[i]]] + seen[f->owner[i]]++;
+    free(seen);
+    free(completion);
+    return at;
+}
+
+int online_logprobs(struct learner *l, const struct net *net, const struct experience *x, float temperature,
+                    size_t micro_batch_tokens, double *to, struct err *err)
+{
+    size_t *trees = online_trees(x->examples.n);
+    struct net own = l->net;
+    l->net = *net;
+    int rc = learner_stem(l, &x->examples, trees, x->examples.n, false, err);
+    for (size_t at = 0; rc == 0 && at < x->examples.n;) {
+        size_t n = online_cut(x, trees, x->examples.n, at, &l->stem, micro_batch_tokens);
+        size_t *where = online_plant(l, &l->stem, x, trees + at, n);
+        rc = net_forward(l->workspace, net, &l->forest.batch, NULL, 0, err);
+        if (rc == 0)
+            rc = learner_logprobs(l, temperature, false, err);
+        for (size_t i = 0; rc == 0 && i < l->forest.n_targets; i++)
+            to[where[i]] = (double)l->logp[i];
+        free(where);
+        at += n;
+    }
+    learner_stem_end(l, false);
+    l->net = own;
+    free(trees);
+    return rc;
+}
+
+size_t *online_trees(size_t n)
+{
+    size_t *trees = xmalloc((n + 1) * sizeof *trees);
+    for (size_t i = 0; i < n; i++)
+        trees[i] = i;
+    return trees;
+}
+
+void online_order(size_t *order, size_t n, bool shuffle, uint32_t seed, uint32_t iteration, size_t epochs, size_t epoch)
+{
+    for (size_t i = 0; i < n; i++)
+        order[i] = i;
+    if (shuffle)
+        rng_permutation(order, n, seed, RNG_SHUFFLE, (uint32_t)(0x80000000u + iteration * epochs + epoch));
+}
+
+size_t online_tokens(const struct experience *x, const size_t *trees, size_t n)
+{
+    size_t tokens = 0;
+    for (size_t i = 0; i < n; i++)
+        tokens += x->first[x->tree[trees[i] + 1]] - x->first[x->tree[trees[i]]];
+    return tokens;
+}
+
+int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, const double *ratio, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t t = x->first[x->tree[trees[i]]]; t < x->first[x->tree[trees[i] + 1]]; t++)
+            if (ratio[t] != 1.0)
+                return err_set(err, "the ratio of a freshly sampled token is %.9g instead of exactly 1: sampler and trainer "
+                                    "do not run the same policy", ratio[t]);
+    return 0;
+}
+
+/* The completions' ids, one after the other: a fresh array. */
+static uint32_t *all_ids(const struct experience *x)
+{
+    uint32_t *ids = xmalloc((x->first[x->n] + 1) * sizeof *ids);
+    for (size_t i = 0, c = 0; i < x->examples.n; i++)
+        for (size_t k = 0; k < x->examples.list[i].n_completions; k++, c++)
+            for (size_t t = 0; t < x->examples.list[i].completions[k].n; t++)
+                ids[x->first[c] + t] = (uint32_t)x->examples.list[i].completions[k].ids[t];
+    return ids;
+}
+
+void online_describe(const struct experience *x, struct metrics *m)
+{
+    size_t stopped = 0, stopped_tokens = 0, shortest = SIZE_MAX, longest = 0;
+    uint32_t *ids = all_ids(x);
+    struct ngram_measure two;
+    for (size_t i = 0; i < x->n; i++) {
+        size_t length = x->first[i + 1] - x->first[i];
+        stopped += x->finished[i];
+        stopped_tokens += x->finished[i] ? length : 0;
+        shortest = length < shortest ? length : shortest;
+        longest = length > longest ? length : longest;
+    }
+    ngram_measure(&two, ids, x->first, x->n, 2);
+    free(ids);
+    metrics_put(m, "completions/mean_length", (double)x->first[x->n] / (double)x->n);
+    metrics_put(m, "completions/min_length", (double)shortest);
+    metrics_put(m, "completions/max_length", (double)longest);
+    metrics_put(m, "completions/mean_terminated_length", stopped ? (double)stopped_tokens / (double)stopped : 0);
+    metrics_put(m, "completions/clipped_ratio", 1 - (double)stopped / (double)x->n);
+    metrics_put(m, "completions/distinct_2", two.distinct);
+    metrics_put(m, "completions/repeated_2", two.repeated);
+}

@@ -1,0 +1,37 @@
+/* What the methods share that learn from their own rollouts (PPO, GRPO, RLOO): passes over an experience's trees in
+ * micro-batches, the order of an epoch, the check that sampler and trainer run the same policy, lengths.
+ *
+ * Trees go together as many as micro_batch_tokens hold; results do not depend on it. */
+#ifndef HONE_TRAIN_ONLINE_H
+#define HONE_TRAIN_ONLINE_H
+
+#include "rollout/experience.h"
+#include "train/learner.h"
+#include "train/metrics.h"
+
+/* How many of trees[at .. n) go together, of whose prompts the stem holds a part. */
+size_t online_cut(const struct experience *x, const size_t *trees, size_t n, size_t at, const struct stem *stem,
+                  size_t micro_batch_tokens);
+
+/* Build the learner's forest of some trees, after the stem.  Returns, for each target, its token's number in x: a fresh
+ * array. */
+size_t *online_plant(struct learner *l, struct stem *stem, const struct experience *x, const size_t *trees, size_t n);
+
+/* Log-probs of the experience's completions under a net, into `to` (old_logps or ref_logps). */
+int online_logprobs(struct learner *l, const struct net *net, const struct experience *x, float temperature,
+                    size_t micro_batch_tokens, double *to, struct err *err);
+
+/* 0 .. n - 1 in a fresh array, and the order in which an epoch of an iteration takes its n trees. */
+size_t *online_trees(size_t n);
+void online_order(size_t *order, size_t n, bool shuffle, uint32_t seed, uint32_t iteration, size_t epochs, size_t epoch);
+
+/* Completion tokens of some trees. */
+size_t online_tokens(const struct experience *x, const size_t *trees, size_t n);
+
+/* On tokens that were just sampled every ratio must be exactly 1 (law 1).  ratio: by the tokens' numbers in x. */
+int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, const double *ratio, struct err *err);
+
+/* completions/..: lengths, how many were cut, variety. */
+void online_describe(const struct experience *x, struct metrics *m);
+
+#endif
