@@ -32,6 +32,10 @@ run() { # FOLDER PROGRAM: everything with this program
     $2 sft $base $train --full --train-data ../rows.jsonl --max-steps 3 --output-dir full
     $2 reward $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir reward
     $2 dpo $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir dpo
+    $2 dpo $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir mixed --loss-type aot,bco_pair,apo_zero,sft
+    $2 kto $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir kto
+    $2 orpo $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir orpo
+    $2 cpo $base $train --train-data ../pairs.jsonl --max-steps 5 --output-dir cpo --loss-type alphapo --alpha 0.25 --beta 2
     $2 ppo $base $train --reward reward --train-data ../prompts.jsonl --iterations 3 --response-length 12 --output-dir ppo
     $2 grpo $base $train --reward rule:length:target=4 --train-data ../prompts.jsonl --iterations 3 --max-completion-length 12 --beta 0.04 --output-dir grpo
     $2 logprobs $base --adapter ppo --ids ../rows.jsonl --logits >logprobs 2>/dev/null
@@ -52,7 +56,7 @@ run "$work/b" "$b"
 
 status=0
 for file in sft/adapter/adapter_model.safetensors full/model/model.safetensors reward/adapter/adapter_model.safetensors \
-    dpo/adapter/adapter_model.safetensors ppo/adapter/adapter_model.safetensors grpo/adapter/adapter_model.safetensors logprobs generate score; do
+    {dpo,mixed,kto,orpo,cpo,ppo,grpo}/adapter/adapter_model.safetensors logprobs generate score; do
     if cmp -s "a/$file" "b/$file"; then
         echo "same    $file ($(stat -c %s "a/$file") bytes)"
     else
