@@ -95,6 +95,8 @@ static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m,
     metrics_put(m, "learning_rate", lr);
     describe(j, &all, m);
     choose(j, &x, &all, wanted);
+    if (j->dynamic_sampling)
+        metrics_put(m, "dynamic_sampling/groups", (double)x.examples.n);
     int rc = 0;
     if (x.n && group_wants_reference(o))
         rc = online_logprobs(&t->learner, &j->online.reference, &x, o->temperature, o->micro_batch_tokens, x.ref_logps, err);
