@@ -1,10 +1,11 @@
 /* One PPO iteration of tests/golden/ppo, whole: log-probs, values, rewards, advantages, every mini-batch of two epochs,
- * and what became of the parameters, against plain torch. */
+ * and what became of the parameters, against plain torch.  Whole iterations of groups (GRPO, RLOO) against torch with TRL's losses. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "support/support.h"
+#include "train/group.h"
 #include "train/ppo.h"
 #include "util/mem.h"
 
@@ -174,8 +175,125 @@ static void test_iteration(void **state)
     json_decref(golden);
 }
 
+/* ---- groups ---- */
+
+static struct sequence sequence_of(const json_t *ids)
+{
+    struct sequence s = {0};
+    s.n = json_ids(ids, &s.ids);
+    s.mask = xmalloc(s.n + 1);
+    memset(s.mask, 1, s.n);
+    return s;
+}
+
+static void read_groups(struct experience *x, const json_t *golden)
+{
+    const json_t *prompts = json_object_get(golden, "prompts"), *completions = json_object_get(golden, "completions"), *scores,
+                 *truncated = json_object_get(golden, "truncated");
+    size_t n = json_array_size(prompts), k = (size_t)number(golden, "k");
+    struct examples e = {.list = xcalloc(n, sizeof *e.list), .n = n};
+    for (size_t i = 0; i < n; i++) {
+        e.list[i].prompt = sequence_of(json_array_get(prompts, i));
+        e.list[i].n_completions = k;
+        e.list[i].completions = xcalloc(k, sizeof *e.list[i].completions);
+        for (size_t c = 0; c < k; c++)
+            e.list[i].completions[c] = sequence_of(json_array_get(completions, i * k + c));
+    }
+    experience_from_examples(x, &e);
+    scores = json_object_get(golden, "scores");
+    for (size_t c = 0; c < x->n; c++) {
+        x->scores[c] = json_number_value(json_array_get(scores, c));
+        x->finished[c] = true;
+    }
+    for (size_t i = 0; i < json_array_size(truncated); i++)
+        x->finished[json_integer_value(json_array_get(truncated, i))] = false;
+}
+
+static int choice(const char *const *names, const json_t *o, const char *key)
+{
+    int i = 0;
+    while (names[i] && strcmp(names[i], json_string_value(json_object_get(o, key))))
+        i++;
+    assert_non_null(names[i]);
+    return i;
+}
+
+static struct group_options options_of(const json_t *o)
+{
+    bool rloo = !strcmp(json_string_value(json_object_get(o, "method")), "rloo");
+    return (struct group_options){
+        .num_iterations = (size_t)number(o, "num_iterations"),
+        .steps_per_generation = (size_t)number(o, "steps"),
+        .micro_batch_tokens = 24,
+        .temperature = 1,
+        .mask_truncated_completions = json_is_true(json_object_get(o, "mask")),
+        .advantage_estimator = rloo ? ESTIMATOR_RLOO : ESTIMATOR_GRPO,
+        .kl_in_reward = number(o, "kl_in_reward"),
+        .loss = {.loss_type = choice(grpo_loss_type_names, o, "loss_type"),
+                 .importance_sampling_level =
+                     rloo ? LEVEL_COMPLETION : choice(importance_sampling_level_names, o, "importance_sampling_level"),
+                 .epsilon = number(o, "epsilon"),
+                 .epsilon_high = number(o, "epsilon_high"),
+                 .beta = number(o, "beta"),
+                 .use_bias_correction_kl = true,
+                 .max_completion_length = 10}};
+}
+
+/* One case of groups.json.  tamper: a log-prob that is not the sampler's must be noticed. */
+static void check_groups(const json_t *golden, const json_t *o, bool tamper)
+{
+    struct err err;
+    struct model policy, reference;
+    struct experience x;
+    struct metrics m = {0};
+    struct optimizer opt = {.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = number(golden, "clip")};
+    struct learner l;
+    static const char *const names[3] = {"policy", "", ""};
+    open_trainable(&policy, "tests/golden/models/llama");
+    assert_int_equal(model_open(&reference, "tests/golden/models/llama-untied", NULL, &err), 0);
+    struct net net = {.model = &policy}, ref_net = {.model = &reference};
+    assert_int_equal(learner_init(&l, &net, KEEP_ALL, true, false, &opt, names, 1, &err), 0);
+    read_groups(&x, golden);
+    struct group g = {.policy = &l, .options = options_of(o)};
+    assert_int_equal(online_logprobs(&l, &net, &x, 1, 512, x.old_logps, &err), 0);
+    assert_int_equal(online_logprobs(&l, &ref_net, &x, 1, 512, x.ref_logps, &err), 0);
+    float *before = remember(&policy.params);
+    if (tamper) {
+        x.old_logps[3] = (double)nextafterf((float)x.old_logps[3], 0);
+        assert_int_equal(group_update(&g, &x, 0, number(golden, "lr"), true, &opt, &m, &err), -1);
+        assert_non_null(strstr(err.text, "ratio"));
+        assert_memory_equal(before, policy.params.data, policy.params.n * sizeof *before);
+    } else {
+        if (group_update(&g, &x, 0, number(golden, "lr"), true, &opt, &m, &err))
+            fail_msg("%s", err.text);
+        expect_near(metrics_get(&m, "loss"), number(o, "loss"), 1e-4, "loss", 0);
+        near_relative(metrics_get(&m, "grad_norm"), number(o, "grad_norm"), 1e-3, "grad_norm", 0);
+        if (json_is_number(json_object_get(o, "kl")))
+            near_relative(metrics_get(&m, "kl"), number(o, "kl"), 1e-3, "kl", 0);
+        expect_changes(json_object_get(o, "changes"), "", &policy.params, before);
+    }
+    free(before);
+    learner_release(&l);
+    optimizer_release(&opt);
+    experience_release(&x);
+    model_release(&policy);
+    model_release(&reference);
+}
+
+static void test_groups(void **state)
+{
+    (void)state;
+    json_t *golden = golden_json("tests/golden/ppo/groups.json");
+    const json_t *cases = json_object_get(golden, "cases");
+    assert_int_equal(json_array_size(cases), 5);
+    for (size_t i = 0; i < json_array_size(cases); i++)
+        check_groups(golden, json_array_get(cases, i), false);
+    check_groups(golden, json_array_get(cases, 0), true);
+    json_decref(golden);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_iteration)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_iteration), cmocka_unit_test(test_groups)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

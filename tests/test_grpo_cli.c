@@ -151,6 +151,12 @@ static void test_dynamic_sampling(void **state)
     assert_non_null(draws);
     assert_in_range(strtol(draws + 9, NULL, 10), 6, 15);
     assert_true(metric(lines, 0, "frac_reward_zero_std") > 0 && metric(lines, 0, "frac_reward_zero_std") < 1);
+    bool fewer = false;
+    for (size_t i = 0; i < 5; i++) { /* a draw has 6, the last of an epoch 2 */
+        assert_in_range((size_t)metric(lines, i, "dynamic_sampling/groups"), 0, 6);
+        fewer |= metric(lines, i, "dynamic_sampling/groups") < 2;
+    }
+    assert_true(fewer); /* flat groups are not taken to fill it up */
     free(text);
     json_decref(lines);
     json_decref(checkpoint);
@@ -181,9 +187,10 @@ static void test_masked(void **state)
 {
     (void)state;
     run_ok("$HONE grpo " ROLLOUTS "--reward rule:regex:e --beta 0.04 --mask-truncated-completions --max-completion-length 2 --iterations 1 "
-           "--output-dir out --overwrite");
+           "--missing-eos-penalty 0.25 --output-dir out --overwrite");
     json_t *lines = metrics_of("out");
     assert_true(metric(lines, 0, "completions/clipped_ratio") == 1 && metric(lines, 0, "completions/mean_terminated_length") == 0);
+    expect_near(metric(lines, 0, "reward"), metric(lines, 0, "rewards/regex/mean") - 0.25, 1e-12, "reward", 0);
     assert_null(json_object_get(json_array_get(lines, 0), "loss"));
     json_decref(lines);
 }

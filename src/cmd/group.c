@@ -105,6 +105,8 @@ static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m,
     if (rc == 0)
         rc = watch_rollouts(&j->online.watch, &all, watched, m, stop, err);
     choose(j, &x, &all, wanted);
+    if (j->dynamic_sampling)
+        metrics_put(m, "dynamic_sampling/groups", (double)x.examples.n);
     if (rc == 0 && x.n && group_wants_reference(o) && !watched)
         rc = refer(j, &x, err);
     if (rc == 0 && x.n && !*stop)

@@ -11,21 +11,6 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 D = torch.float64
-given = json.load(open(sys.argv[1]))["grpo"]
-lengths, n, longest = given["lengths"], len(given["lengths"]), max(given["lengths"])
-TRUNCATED = [2, 5]  # what mask_truncated_completions leaves out
-
-
-def padded(key):
-    rows = torch.full((n, longest), -0.5, dtype=D)
-    values = iter(given[key])
-    for i, length in enumerate(lengths):
-        rows[i, :length] = torch.tensor([next(values) for _ in range(length)], dtype=D)
-    return rows
-
-
-def flat(rows):
-    return [float("%.12g" % x) for i, length in enumerate(lengths) for x in rows[i, :length].tolist()]
 
 
 class Accelerator:
@@ -40,11 +25,12 @@ class Accelerator:
         return x
 
 
-def trainer(logps, **settings):
+def trainer(logps, steps_per_generation=1, **settings):
+    """What _compute_loss reads of a trainer."""
     me = types.SimpleNamespace(
         accelerator=Accelerator(), model=types.SimpleNamespace(training=True), _metrics={"train": defaultdict(list)},
         args=types.SimpleNamespace(delta=settings.get("delta"), use_bias_correction_kl=settings["use_bias_correction_kl"],
-                                   steps_per_generation=1),
+                                   steps_per_generation=steps_per_generation),
         aux_loss_enabled=False, top_entropy_quantile=1.0, beta=settings["beta"], off_policy_mask_threshold=None,
         importance_sampling_level=settings["importance_sampling_level"], loss_type=settings["loss_type"],
         epsilon_low=settings["epsilon"], epsilon_high=settings["epsilon_high"], use_vllm=False,
@@ -54,51 +40,66 @@ def trainer(logps, **settings):
     return me
 
 
-def case(method, **changed):
-    settings = dict(loss_type="grpo", importance_sampling_level="token", epsilon=0.2, epsilon_high=0.2, beta=0.0,
-                    use_bias_correction_kl=False, max_completion_length=8, mask=False)
-    settings.update(changed)
-    logps = padded("new_logprobs").requires_grad_()
-    mask = torch.zeros(n, longest, dtype=D)
-    for i, length in enumerate(lengths):
-        mask[i, :length] = 0 if settings["mask"] and i in TRUNCATED else 1
-    old = padded("old_logprobs")
-    inputs = dict(prompt_ids=torch.zeros(n, 1), prompt_mask=torch.zeros(n, 1), completion_ids=torch.zeros(n, longest),
-                  completion_mask=mask, advantages=torch.tensor(given["advantages_grpo"], dtype=D), old_per_token_logps=old,
-                  old_logps=(old * mask).sum(1), ref_per_token_logps=padded("ref_logprobs"), num_items_in_batch=mask.sum())
-    me = trainer(logps, **settings)
-    loss = method._compute_loss(me, None, inputs)
-    loss.backward()
-    metrics = {key: value[-1] for key, value in me._metrics["train"].items()}
-    return {**settings, "loss": loss.item(), "grad_logprobs": flat(logps.grad), "metrics": metrics}
+if __name__ == "__main__":
+    given = json.load(open(sys.argv[1]))["grpo"]
+    lengths, n, longest = given["lengths"], len(given["lengths"]), max(given["lengths"])
+    TRUNCATED = [2, 5]  # what mask_truncated_completions leaves out
+
+    def padded(key):
+        rows = torch.full((n, longest), -0.5, dtype=D)
+        values = iter(given[key])
+        for i, length in enumerate(lengths):
+            rows[i, :length] = torch.tensor([next(values) for _ in range(length)], dtype=D)
+        return rows
+
+    def flat(rows):
+        return [float("%.12g" % x) for i, length in enumerate(lengths) for x in rows[i, :length].tolist()]
+
+    def case(method, **changed):
+        settings = dict(loss_type="grpo", importance_sampling_level="token", epsilon=0.2, epsilon_high=0.2, beta=0.0,
+                        use_bias_correction_kl=False, max_completion_length=8, mask=False)
+        settings.update(changed)
+        logps = padded("new_logprobs").requires_grad_()
+        mask = torch.zeros(n, longest, dtype=D)
+        for i, length in enumerate(lengths):
+            mask[i, :length] = 0 if settings["mask"] and i in TRUNCATED else 1
+        old = padded("old_logprobs")
+        inputs = dict(prompt_ids=torch.zeros(n, 1), prompt_mask=torch.zeros(n, 1), completion_ids=torch.zeros(n, longest),
+                      completion_mask=mask, advantages=torch.tensor(given["advantages_grpo"], dtype=D), old_per_token_logps=old,
+                      old_logps=(old * mask).sum(1), ref_per_token_logps=padded("ref_logprobs"), num_items_in_batch=mask.sum())
+        me = trainer(logps, **settings)
+        loss = method._compute_loss(me, None, inputs)
+        loss.backward()
+        metrics = {key: value[-1] for key, value in me._metrics["train"].items()}
+        return {**settings, "loss": loss.item(), "grad_logprobs": flat(logps.grad), "metrics": metrics}
 
 
-cases = [
-    case(GRPOTrainer),
-    case(GRPOTrainer, beta=0.04),
-    case(GRPOTrainer, beta=0.04, use_bias_correction_kl=True),
-    case(GRPOTrainer, delta=1.45),
-    case(GRPOTrainer, mask=True, beta=0.04),
-    case(GRPOTrainer, importance_sampling_level="sequence", epsilon=0.03, epsilon_high=0.04),
-    case(GRPOTrainer, importance_sampling_level="sequence", beta=0.04, use_bias_correction_kl=True),
-    case(GRPOTrainer, loss_type="bnpo", epsilon_high=0.28),
-    case(GRPOTrainer, loss_type="bnpo", mask=True, importance_sampling_level="sequence"),
-    case(GRPOTrainer, loss_type="dr_grpo", beta=0.04),
-    case(GRPOTrainer, loss_type="dr_grpo", mask=True),
-    case(GRPOTrainer, loss_type="dapo", epsilon_high=0.28, mask=True),
-    case(GRPOTrainer, loss_type="cispo", epsilon_high=1.3),
-    case(GRPOTrainer, loss_type="cispo", epsilon_high=1.1, beta=0.04, use_bias_correction_kl=True, mask=True),
-    case(GRPOTrainer, loss_type="cispo", epsilon_high=1.05, importance_sampling_level="sequence"),
-]
-rloo = case(RLOOTrainer, loss_type="rloo")
-rewards = torch.tensor(given["rewards"], dtype=D)
-centred = rewards - rewards.mean(1, keepdim=True)
-# advantages as TRL has them, whose nanstd divides in float32
-leave_one_out = torch.tensor(given["advantages_rloo"], dtype=D)
-advantages = {
-    "scale_rewards_batch": (centred / (rewards.std() + 1e-4)).flatten().tolist(),
-    "rloo_normalize_advantages": ((leave_one_out - leave_one_out.mean()) / (leave_one_out.std() + 1e-4)).tolist(),
-    "reinforce": ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).flatten().tolist(),
-}
-json.dump({"trl": trl.__version__, "truncated": TRUNCATED, "cases": cases, "rloo": rloo, "advantages": advantages},
-          open(sys.argv[2], "w"), indent=1)
+    cases = [
+        case(GRPOTrainer),
+        case(GRPOTrainer, beta=0.04),
+        case(GRPOTrainer, beta=0.04, use_bias_correction_kl=True),
+        case(GRPOTrainer, delta=1.45),
+        case(GRPOTrainer, mask=True, beta=0.04),
+        case(GRPOTrainer, importance_sampling_level="sequence", epsilon=0.03, epsilon_high=0.04),
+        case(GRPOTrainer, importance_sampling_level="sequence", beta=0.04, use_bias_correction_kl=True),
+        case(GRPOTrainer, loss_type="bnpo", epsilon_high=0.28),
+        case(GRPOTrainer, loss_type="bnpo", mask=True, importance_sampling_level="sequence"),
+        case(GRPOTrainer, loss_type="dr_grpo", beta=0.04),
+        case(GRPOTrainer, loss_type="dr_grpo", mask=True),
+        case(GRPOTrainer, loss_type="dapo", epsilon_high=0.28, mask=True),
+        case(GRPOTrainer, loss_type="cispo", epsilon_high=1.3),
+        case(GRPOTrainer, loss_type="cispo", epsilon_high=1.1, beta=0.04, use_bias_correction_kl=True, mask=True),
+        case(GRPOTrainer, loss_type="cispo", epsilon_high=1.05, importance_sampling_level="sequence"),
+    ]
+    rloo = case(RLOOTrainer, loss_type="rloo")
+    rewards = torch.tensor(given["rewards"], dtype=D)
+    centred = rewards - rewards.mean(1, keepdim=True)
+    # advantages as TRL has them, whose nanstd divides in float32
+    leave_one_out = torch.tensor(given["advantages_rloo"], dtype=D)
+    advantages = {
+        "scale_rewards_batch": (centred / (rewards.std() + 1e-4)).flatten().tolist(),
+        "rloo_normalize_advantages": ((leave_one_out - leave_one_out.mean()) / (leave_one_out.std() + 1e-4)).tolist(),
+        "reinforce": ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).flatten().tolist(),
+    }
+    json.dump({"trl": trl.__version__, "truncated": TRUNCATED, "cases": cases, "rloo": rloo, "advantages": advantages},
+              open(sys.argv[2], "w"), indent=1)
