@@ -410,13 +410,6 @@ static void expect_line(const struct ended *e, const char *line, int code, const
     free(command);
 }
 
-static void drop(const char *dir)
-{
-    struct err err;
-    if (dir_remove(dir, &err))
-        fail_msg("%s", err.text);
-}
-
 static void prepare(const struct bad_case *c)
 {
     if (c->prepare)

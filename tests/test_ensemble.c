@@ -53,13 +53,6 @@ static int enter(void **state)
     return 0;
 }
 
-static void drop(const char *dir)
-{
-    struct err err;
-    if (dir_remove(dir, &err))
-        fail_msg("%s", err.text);
-}
-
 /* A file of JSON lines, as an array. */
 static json_t *lines_of(const char *text)
 {

@@ -177,13 +177,6 @@ static void straight_run(const struct method_case *c)
     there = c;
 }
 
-static void drop(const char *dir)
-{
-    struct err err;
-    if (dir_remove(dir, &err))
-        fail_msg("%s", err.text);
-}
-
 /* The part of the manifest that says what came out: the result's hash and those of all checkpoints. */
 static char *hashes(const char *dir)
 {

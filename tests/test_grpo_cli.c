@@ -45,13 +45,6 @@ static void expect_same_run(const char *straight, const char *dir)
     free(y);
 }
 
-static void drop(const char *dir)
-{
-    struct err err;
-    if (dir_remove(dir, &err))
-        fail_msg("%s", err.text);
-}
-
 /* Policy and reference are one at first, and move apart; the parts of the reward add up. */
 static void test_first_iteration(void **state)
 {

@@ -39,13 +39,6 @@ static void expect_same_as_straight(const char *dir)
     free(y);
 }
 
-static void drop(const char *dir)
-{
-    struct err err;
-    if (dir_remove(dir, &err))
-        fail_msg("%s", err.text);
-}
-
 static void test_first_iteration(void **state)
 {
     (void)state;

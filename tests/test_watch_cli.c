@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "support/program.h"
-#include "util/file.h"
 
 #define MODEL "--model golden/models/llama --tokenizer tokenizer --lora-r 4 "
 #define RUN                                                                                        \
@@ -28,13 +27,6 @@ static int enter(void **state)
     fclose(f);
     run_ok("$HONE reward " MODEL "--train-data rows.jsonl --max-steps 3 --learning-rate 1e-2 --quiet --output-dir rm");
     return 0;
-}
-
-static void drop(const char *dir)
-{
-    struct err err;
-    if (dir_remove(dir, &err))
-        fail_msg("%s", err.text);
 }
 
 /* Stopped long before its 40 iterations, when the gold has fallen from its best. */

@@ -5,37 +5,19 @@ Generation is transformers' generate; the reference is the model without its ada
 time (32 at once want more memory than many machines have)."""
 import sys
 import tempfile
-import time
 
 import common
+from clock import Clock
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 PROMPTS, GENERATIONS, PROMPT, COMPLETION, AT_ONCE = 4, 8, 64, 64, 8
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 folder, steps = sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(common.THREADS)
-
-
-class Clock(TrainerCallback):
-    """When each step ended, and what came by the embedding in it."""
-
-    def __init__(self):
-        self.ends, self.shapes, self.step = [], [], []
-
-    def watch(self, model):
-        def note(module, args):
-            self.step.append(f"{args[0].shape[0]}x{args[0].shape[1]}")
-
-        model.get_input_embeddings().register_forward_pre_hook(note)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.ends.append(time.monotonic())
-        self.shapes.append(self.step)
-        self.step = []
 
 
 class TokenisedGRPO(GRPOTrainer):

@@ -2,37 +2,19 @@
 that warms up.  Usage: trl_speed.py sft|sft-lora|reward|dpo MODEL STEPS"""
 import sys
 import tempfile
-import time
 
 import common
+from clock import Clock
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 ROWS = 8
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 what, folder, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(common.THREADS)
-
-
-class Clock(TrainerCallback):
-    """When each step ended, and what came by the embedding in it."""
-
-    def __init__(self):
-        self.ends, self.shapes, self.step = [], [], []
-
-    def watch(self, model):
-        def note(module, args):
-            self.step.append(f"{args[0].shape[0]}x{args[0].shape[1]}")
-
-        model.get_input_embeddings().register_forward_pre_hook(note)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.ends.append(time.monotonic())
-        self.shapes.append(self.step)
-        self.step = []
 
 
 class TokenisedDPO(DPOTrainer):

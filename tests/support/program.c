@@ -352,6 +352,13 @@ char *folder_listing(const char *path)
     return b.data;
 }
 
+void drop(const char *folder)
+{
+    struct err err;
+    if (dir_remove(folder, &err))
+        fail_msg("%s", err.text);
+}
+
 json_t *metrics_of(const char *dir)
 {
     char *path = path_join(dir, "metrics.jsonl"), *text = text_read(path, NULL);

@@ -46,6 +46,7 @@ void text_write(const char *path, const char *fmt, ...) __attribute__((format(pr
 char *text_read(const char *path, size_t *size);
 void bytes_write(const char *path, const void *data, size_t n);
 bool is_there(const char *path);
+void drop(const char *folder); /* remove it, if it is there */
 
 /* A folder with a small tokenizer of our own (tests/golden/tokenizer.json) and a plain ChatML template. */
 void write_tokenizer(const char *folder);
