@@ -267,6 +267,61 @@ static void test_layers_from(void **state)
     model_release(&m);
 }
 
+/* Nothing goes back below the first adapted layer, and above it the gradients are those of a whole adapter. */
+static void test_gradients_from(void **state)
+{
+    (void)state;
+    struct err err;
+    struct model m;
+    struct adapter whole, upper;
+    struct head head;
+    struct adapter_options o = {.rank = 3, .alpha = 6, .seed = 7};
+    assert_int_equal(model_open(&m, "golden/models/llama", "tokenizer", &err), 0);
+    assert_int_equal(adapter_init(&whole, &m, &o, &err), 0);
+    o.first_layer = 1;
+    assert_int_equal(adapter_init(&upper, &m, &o, &err), 0);
+    assert_int_equal(head_init(&head, m.config.width, &err), 0);
+    for (size_t i = 0; i < head.width; i++)
+        head.params.data[i] = (float)rng_normal(7, RNG_TEST, (uint32_t)i, 0, 0, 0);
+    for (size_t i = 0; i < upper.params.n_list; i++) { /* below, B is 0 */
+        const struct param *p = &upper.params.list[i], *q = params_find(&whole.params, p->name);
+        for (size_t k = 0; k < p->n; k++)
+            whole.params.data[q->offset + k] = upper.params.data[p->offset + k] += 0.1f * (float)rng_normal(7, RNG_TEST, (uint32_t)i, (uint32_t)k, 1, 0);
+    }
+    struct batch b = {0};
+    const int32_t ids[] = {5, 99, 41, 7, 300, 12, 8};
+    const size_t last = 6;
+    const float dscore = 2.385f;
+    batch_add(&b, ids, 7, -1);
+    struct net nets[2] = {{&m, &whole, &head}, {&m, &upper, &head}};
+    struct gradients g[2];
+    float score[2];
+    for (size_t i = 0; i < 2; i++) {
+        struct workspace *w = workspace_new(&m.config, i ? KEEP_INPUTS : KEEP_ALL, &err);
+        assert_int_equal(gradients_init(&g[i], &nets[i], false, true, true, &err), 0);
+        assert_int_equal(net_forward(w, &nets[i], &b, NULL, 0, &err), 0);
+        net_scores(&score[i], w, &nets[i], &last, 1);
+        net_backward(&g[i], w, &nets[i], &b, NULL, &dscore, &last, 1);
+        workspace_free(w);
+    }
+    assert_true(score[0] == score[1]);
+    double size = 0;
+    for (size_t i = 0; i < upper.params.n_list; i++) {
+        const struct param *p = &upper.params.list[i], *q = params_find(&whole.params, p->name);
+        assert_memory_equal(g[1].adapter + p->offset, g[0].adapter + q->offset, p->n * sizeof(float));
+        for (size_t k = 0, n = strstr(p->name, ".layers.1.") ? p->n : 0; k < n; k++)
+            size += fabs((double)g[1].adapter[p->offset + k]);
+    }
+    assert_true(size > 0);
+    for (size_t i = 0; i < 2; i++)
+        gradients_release(&g[i]);
+    batch_release(&b);
+    head_release(&head);
+    adapter_release(&whole);
+    adapter_release(&upper);
+    model_release(&m);
+}
+
 /* ---- averaging ---- */
 
 /* The change of a weight is the mean of the members' changes, not the product of their mean factors. */
@@ -531,12 +586,20 @@ static void test_calibrated_quality(void **state)
     assert_true(fabs(t.fitted.group[1].temperature - 4) < 1);
     assert_true(calibrated(&t.fitted, 4, "guess") < 0.6 && calibrated(&t.fitted, 4, "sure") > 0.68);
     assert_int_equal(t.group[0].before.decided + t.group[1].before.decided, PAIRS - 1);
-    /* labels without any relation to the leads: what it says of itself is not better than chance */
-    for (size_t i = 0; i < PAIRS; i++)
-        label[i] = rng_uniform(9, RNG_TEST, (uint32_t)i, 0, 0, 0) < 0.5 ? (struct comparison){.w_a = 1} : (struct comparison){.w_b = 1};
-    pairs.group = NULL;
-    assert_int_equal(reward_calibrate(&s, &pairs, 1, CALIBRATION_ISOTONIC, 42, &err), 0);
-    assert_true(s.after.brier.value > 0.245);
+    /* labels without any relation to the leads: on the pairs that it was fitted on it looks better than on others */
+    double fooled = 0, honest = 0;
+    pairs = (struct scored_pairs){60, lead, label, NULL, NULL};
+    for (uint32_t seed = 0; seed < 20; seed++) {
+        struct reward_quality q;
+        for (size_t i = 0; i < 60; i++)
+            label[i] = rng_below(2, seed, RNG_TEST, (uint32_t)i, 0, 0, 0) ? (struct comparison){.w_a = 1} : (struct comparison){.w_b = 1};
+        assert_int_equal(reward_calibrate(&s, &pairs, 1, CALIBRATION_ISOTONIC, 42, &err), 0);
+        assert_int_equal(reward_quality(&q, NULL, &pairs, &s.fitted, 42, &err), 0);
+        fooled += q.brier.value / 20;
+        honest += s.after.brier.value / 20;
+    }
+    print_message("Brier of chance: %.4f on its own pairs, %.4f on others\n", fooled, honest);
+    assert_true(honest > 0.25 && honest > fooled + 0.005);
     free(lead);
     free(y);
     free(label);
@@ -587,6 +650,7 @@ int main(void)
         cmocka_unit_test(test_manifest),
         cmocka_unit_test(test_normalized),
         cmocka_unit_test(test_layers_from),
+        cmocka_unit_test(test_gradients_from),
         cmocka_unit_test(test_a_member_alone),
         cmocka_unit_test(test_average_of_deltas),
         cmocka_unit_test(test_average),

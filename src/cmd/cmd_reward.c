@@ -167,6 +167,9 @@ static int side_init(struct side *s, struct dataset *data, const struct reward_a
     s->pairs = comparisons_merge(&s->all, &s->n);
     if (strength_margins(&s->all, s->pairs, s->n, args->strength_margin, err))
         return -1;
+    for (size_t i = 0; args->learn_annotators && i < s->n; i++) /* a tie is half a vote, held out too */
+        s->pairs[i] = (struct comparison){s->pairs[i].w_a + s->pairs[i].w_tie / 2, s->pairs[i].w_b + s->pairs[i].w_tie / 2, 0,
+                                          s->pairs[i].margin};
     data->n = s->n;
     if (learn_annotators) {
         if (find_annotators(s, err))
@@ -250,8 +253,8 @@ static int member_train(struct member *m, struct err *err)
     const struct train_args *a = &m->args.train;
     if (training_begin(t, err))
         return -1;
-    size_t n_annotators = m->train.annotators.n; /* whose ties are half votes */
-    bool ties = n_annotators == 0 && (any_ties(&m->train) || any_ties(&m->eval));
+    size_t n_annotators = m->train.annotators.n;
+    bool ties = any_ties(&m->train) || any_ties(&m->eval);
     double ratio = a->learning_rate > 0 ? m->args.tie_learning_rate / a->learning_rate : 1;
     if (m->n_ratings ? reward_init_ratings(&m->reward, &t->learner, m->rating_count, m->n_ratings, ratio, &t->optimizer, err)
                      : reward_init(&m->reward, &t->learner, ties, (enum bradley_terry_ties)m->args.ties, ratio, &t->optimizer, err))
