@@ -1511,6 +1511,33 @@ static void test_gradient_ppo(void **state)
     near("vf_clipfrac", s.vf_clipfrac, 1. / 6, 1e-15);
 }
 
+static void assert_tokens_refused(struct tokens_case *c, bool policy, const char *part);
+
+/* Token 4 has A = -0.617 and a ratio of e^0.319 = 1.376: a dual clip at 1.3 bounds its loss and ends its gradient; at 3 it
+ * changes nothing. */
+static void test_ppo_dual_clip(void **state)
+{
+    (void)state;
+    struct tokens_case c, plain;
+    struct ppo_sums sums = {0}, plain_sums = {0};
+    struct err err;
+    double loss, plain_loss;
+    odd_tokens(&plain);
+    c = plain;
+    assert_int_equal(policy_loss(&plain_loss, &plain_sums, &plain, &err), 0);
+    c.cfg.dual_clip = 3;
+    assert_int_equal(policy_loss(&loss, &sums, &c, &err), 0);
+    assert_true(loss == plain_loss);
+    c.cfg.dual_clip = 1.3;
+    assert_int_equal(policy_loss(&loss, &sums, &c, &err), 0);
+    near("dual clip", plain_loss - loss, 0.617 * (exp(0.319) - 1.3) / 11, 1e-12);
+    for (size_t i = 0; i < c.n; i++)
+        assert_true(i == 4 ? c.dlogp[i] == 0 && plain.dlogp[i] != 0 : c.dlogp[i] == plain.dlogp[i]);
+    check_gradient("logp", c.logp, c.dlogp, c.n, policy_loss_alone, &c);
+    c.cfg.dual_clip = 1.1;
+    assert_tokens_refused(&c, true, "'dual_clip'");
+}
+
 /* At the policy that sampled: every ratio exactly 1, the loss minus the mean advantage, nothing
  * clipped. */
 static void test_ppo_first_mini_batch(void **state)
@@ -1893,6 +1920,7 @@ int main(void)
         cmocka_unit_test(test_crowd_bt_refuses),
         cmocka_unit_test(test_golden_ppo),
         cmocka_unit_test(test_gradient_ppo),
+        cmocka_unit_test(test_ppo_dual_clip),
         cmocka_unit_test(test_ppo_first_mini_batch),
         cmocka_unit_test(test_ppo_in_pieces),
         cmocka_unit_test(test_ppo_refuses),

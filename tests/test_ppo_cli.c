@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/safetensors.h"
 #include "support/program.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -114,11 +115,73 @@ static void test_variants(void **state)
     free(text);
 }
 
+/* While the critic warms up the policy stays as it was, with its own trunk and with a shared one; then it learns. */
+static void test_critic_warmup(void **state)
+{
+    static const char *const trunks[] = {"", "--share-value-trunk", "--weight-decay 0.1"};
+    (void)state;
+    for (size_t i = 0; i < sizeof trunks / sizeof *trunks; i++) {
+        run_ok(PPO "out --overwrite --iterations 2 --critic-warmup 5 %s", trunks[i]);
+        run_ok(PPO "again --overwrite --iterations 1 --critic-warmup 5 --seed 42 %s", trunks[i]);
+        run_ok(PPO "learned --overwrite --iterations 3 --critic-warmup 2 %s", trunks[i]);
+        expect_same_file("out/adapter", "again/adapter", "adapter_model.safetensors");
+        char *still = text_read("out/adapter/adapter_model.safetensors", NULL);
+        size_t n;
+        char *moved = text_read("learned/adapter/adapter_model.safetensors", &n);
+        assert_memory_not_equal(still, moved, n);
+        free(still);
+        free(moved);
+        json_t *lines = metrics_of("out");
+        assert_true(metric(lines, 1, "objective/kl") == 0 && metric(lines, 1, "loss/value_avg") != metric(lines, 0, "loss/value_avg"));
+        json_decref(lines);
+    }
+    drop("killed");
+    run_and_kill_at_line(PPO "killed --critic-warmup 2 --ema-decay 0.8", "killed/metrics.jsonl", 3);
+    run_ok(PPO "killed --critic-warmup 2 --ema-decay 0.8 --resume");
+    run_ok(PPO "out --overwrite --critic-warmup 2 --ema-decay 0.8");
+    expect_same_file("out", "killed", "metrics.jsonl");
+    expect_same_file("out/adapter", "killed/adapter", "adapter_model.safetensors");
+    expect_same_file("out/ema", "killed/ema", "adapter_model.safetensors");
+}
+
+/* The moving average of one iteration with a decay of 0.75: B, which starts at 0, is a quarter of the policy's. */
+static void test_ema(void **state)
+{
+    (void)state;
+    struct tensor_file ema, policy;
+    struct err err;
+    run_ok(PPO "out --overwrite --iterations 1 --ema-decay 0.75");
+    run_ok(PPO "again --overwrite --iterations 1");
+    expect_same_file("again/adapter", "out/adapter", "adapter_model.safetensors"); /* it only looks on */
+    assert_int_equal(safetensors_open(&ema, "out/ema/adapter_model.safetensors", &err), 0);
+    assert_int_equal(safetensors_open(&policy, "out/adapter/adapter_model.safetensors", &err), 0);
+    assert_true(ema.n == policy.n && ema.n > 0);
+    size_t moved = 0;
+    for (size_t i = 0; i < ema.n; i++) {
+        const float *x = ema.tensors[i].data, *y = policy.tensors[i].data;
+        for (size_t j = 0; strstr(ema.tensors[i].name, "lora_B") && j < tensor_elements(&ema.tensors[i]); j++) {
+            expect_near((double)x[j], 0.25 * (double)y[j], 1e-9, ema.tensors[i].name, j);
+            moved += y[j] != 0;
+        }
+    }
+    assert_true(moved > 0);
+    tensor_file_release(&ema);
+    tensor_file_release(&policy);
+    struct ended e = run(PPO "full --full --ema-decay 0.9");
+    assert_true(e.code == 1 && strstr(e.err, "--ema-decay is for adapters"));
+    ended_release(&e);
+    e = run(PPO "full --dual-clip 1.1");
+    assert_true(e.code == 2 && strstr(e.err, "'dual_clip' is 1.1"));
+    ended_release(&e);
+    run_ok(PPO "out --overwrite --iterations 2 --dual-clip 3");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_iteration), cmocka_unit_test(test_killed_and_resumed), cmocka_unit_test(test_killed_at_calls),
         cmocka_unit_test(test_arrangements),    cmocka_unit_test(test_shared_trunk_recomputed), cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_critic_warmup),   cmocka_unit_test(test_ema),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);
 }

@@ -8,9 +8,9 @@
 
 struct ppo_args {
     struct online_args online;
-    int64_t num_ppo_epochs, num_mini_batches;
+    int64_t num_ppo_epochs, num_mini_batches, critic_warmup;
     double kl_coef, kl_target, kl_horizon, stop_kl;
-    double cliprange, cliprange_value, vf_coef, gamma, lam;
+    double cliprange, dual_clip, cliprange_value, vf_coef, gamma, lam;
     bool whiten_rewards, whiten_advantages, share_value_trunk;
 };
 
@@ -27,12 +27,14 @@ static const struct option ppo_table[] = {
     {"num_ppo_epochs", OPTION_INT, FIELD(num_ppo_epochs), "4", "passes over each batch of rollouts", .min = 1, .max = 100},
     {"num_mini_batches", OPTION_INT, FIELD(num_mini_batches), "1", "optimiser steps of a pass", .min = 1, .max = 1e4},
     {"cliprange", OPTION_FLOAT, FIELD(cliprange), "0.2", "of the policy's ratio", .min = 0, .max = 10, .above_min = true},
+    {"dual_clip", OPTION_FLOAT, FIELD(dual_clip), "0", "largest ratio where the advantage is below 0; 3 is usual; 0: none", .min = 0, .max = 1e3},
     {"cliprange_value", OPTION_FLOAT, FIELD(cliprange_value), "0.2", "of the critic's values", .min = 0, .max = 1e6, .above_min = true},
     {"vf_coef", OPTION_FLOAT, FIELD(vf_coef), "0.1", "weight of the critic's loss", .min = 0, .max = 1e3},
     {"gamma", OPTION_FLOAT, FIELD(gamma), "1", "discount a token", .min = 0, .max = 1},
     {"lam", OPTION_FLOAT, FIELD(lam), "0.95", "of generalised advantage estimation", .min = 0, .max = 1},
     {"whiten_rewards", OPTION_BOOL, FIELD(whiten_rewards), "false", "scale rewards to variance 1 (their mean stays)"},
     {"whiten_advantages", OPTION_BOOL, FIELD(whiten_advantages), "true", "scale and shift advantages to mean 0, variance 1"},
+    {"critic_warmup", OPTION_INT, FIELD(critic_warmup), "0", "iterations at first in which the critic alone learns", .min = 0, .max = 1e7},
     {"share_value_trunk", OPTION_BOOL, FIELD(share_value_trunk), "false", "a value head on the policy's own trunk instead of a critic beside it"},
 };
 #undef FIELD
@@ -87,6 +89,12 @@ static int open_critic(struct job *j, struct err *err)
     return 0;
 }
 
+static struct ppo_config loss_of(const struct ppo_args *a)
+{
+    return (struct ppo_config){.cliprange = a->cliprange, .cliprange_value = a->cliprange_value, .vf_coef = a->vf_coef,
+                               .dual_clip = a->dual_clip};
+}
+
 static int prepare(struct job *j, struct err *err)
 {
     const struct ppo_args *a = j->args;
@@ -114,7 +122,7 @@ static int prepare(struct job *j, struct err *err)
                                           .seed = (uint32_t)shared->train.seed,
                                           .micro_batch_tokens = (size_t)shared->train.micro_batch_tokens,
                                           .temperature = (float)shared->temperature,
-                                          .loss = {a->cliprange, a->cliprange_value, a->vf_coef},
+                                          .loss = loss_of(a),
                                           .rewards = {.gamma = a->gamma, .lam = a->lam, .whiten_rewards = a->whiten_rewards,
                                                       .whiten_advantages = a->whiten_advantages}};
     j->kl = (struct kl_controller){a->kl_coef, a->kl_target, a->kl_horizon};
@@ -127,6 +135,8 @@ static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m,
     const struct ppo_args *a = j->args;
     struct online *o = &j->online;
     struct experience x;
+    j->ppo.options.critic_only = iteration < (uint64_t)a->critic_warmup;
+    optimizer_freeze(&o->t.optimizer, a->online.train.full ? "model" : "adapter", j->ppo.options.critic_only);
     if (online_rollouts(o, &x, iteration, err))
         return -1;
     metrics_put(m, "episode", (iteration + 1.0) * (double)x.n);
@@ -189,6 +199,11 @@ int cmd_ppo(int argc, char **argv)
     if (code >= 0)
         return code;
     struct err err;
+    const struct ppo_config loss = loss_of(&args);
+    if (ppo_check(&loss, &err)) {
+        options_release(&options);
+        return command_misused("ppo", &err);
+    }
     struct job *j = xcalloc(1, sizeof *j);
     struct online_method method = {iterate, show, state, restore, j};
     j->args = &args;

@@ -18,6 +18,8 @@ const struct option online_options[N_ONLINE_OPTIONS] = {
     {"reward_timeout", OPTION_FLOAT, FIELD(reward_timeout), "60", "seconds that a program may take to score a batch", .min = 0.1, .max = 1e5},
     {"iterations", OPTION_INT, FIELD(iterations), "10", "times that fresh rollouts are made and learned from", .min = 1, .max = 1e7},
     {"temperature", OPTION_FLOAT, FIELD(temperature), "1", "of the rollouts and of the policy that is trained", .min = 0.05, .max = 10},
+    {"ema_decay", OPTION_FLOAT, FIELD(ema_decay), "0",
+     "keep a moving average of the policy as well, of which each iteration leaves this share; 0: none; 0.9 is usual", .min = 0, .max = 0.9999},
     {"slots", OPTION_INT, FIELD(slots), "32", "completions sampled at the same time", .min = 1, .max = 1024},
 };
 #undef FIELD
@@ -70,6 +72,8 @@ int online_open(struct online *o, const char *command, const struct online_args 
 {
     *o = (struct online){.command = command, .args = args};
     int parsed = parse_rewards(o, err);
+    if (parsed == 0 && args->ema_decay > 0 && args->train.full)
+        parsed = err_set(err, "--ema-decay is for adapters: leave it out, or --full");
     if (parsed)
         o->t.command = command;
     if (parsed || training_open(&o->t, command, &args->train, options, err) ||
@@ -203,7 +207,11 @@ int online_run(struct online *o, const struct online_method *method, struct err 
 {
     struct training *t = &o->t;
     size_t total = t->loop.max_steps ? t->loop.max_steps : (size_t)o->args->iterations, done = 0;
-    int rc = t->loop.resume ? resume(o, method, &done, total, err) : 0;
+    int rc = o->args->ema_decay > 0 ? adapter_copy(&o->ema, &t->adapter, err) : 0;
+    if (rc == 0 && o->args->ema_decay > 0)
+        optimizer_keep(&t->optimizer, "ema", &o->ema.params);
+    if (rc == 0 && t->loop.resume)
+        rc = resume(o, method, &done, total, err);
     progress_start(&t->progress, o->command, "iterations", done, total, o->args->train.quiet);
     for (bool stop = false; rc == 0 && done < total && !stop;) {
         struct metrics m = {0};
@@ -216,6 +224,8 @@ int online_run(struct online *o, const struct online_method *method, struct err 
             break;
         }
         done++;
+        if (o->args->ema_decay > 0 && !stop)
+            params_mix(&o->ema.params, &t->adapter.params, 1 - o->args->ema_decay);
         rc = run_log(&t->run, &m, err);
         method->line(line, sizeof line, &m);
         progress_update(&t->progress, done, line);
@@ -251,13 +261,21 @@ static json_t *about_reward(const struct reward_part *r)
     return about;
 }
 
+static int save_ema(const struct online *o, struct err *err)
+{
+    char *folder = path_join(o->t.run.dir, "ema");
+    int rc = adapter_save(&o->ema, NULL, NULL, o->t.base.model_path, folder, err);
+    free(folder);
+    return rc;
+}
+
 int online_finish(struct online *o, struct err *err)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < o->mix.n; i++)
         json_array_append_new(list, about_reward(&o->mix.list[i]));
     json_object_set_new(o->t.about, "reward", list);
-    return training_finish(&o->t, err);
+    return (o->args->ema_decay > 0 && save_ema(o, err)) || training_finish(&o->t, err) ? -1 : 0;
 }
 
 int online_close(struct online *o, int rc, const struct err *err)
@@ -267,6 +285,7 @@ int online_close(struct online *o, int rc, const struct err *err)
         free(o->scores[i]);
     reward_mix_release(&o->mix);
     watch_release(&o->watch);
+    adapter_release(&o->ema);
     if (o->has_frozen)
         loaded_release(&o->frozen);
     return training_close(&o->t, rc, err);

@@ -11,14 +11,14 @@ struct online_args {
     struct train_args train;
     struct strings reward, reward_weights;
     int64_t iterations, num_generations, response_length, slots;
-    double temperature, missing_eos_penalty, reward_timeout;
+    double temperature, missing_eos_penalty, reward_timeout, ema_decay;
     struct aggregate_args aggregate;
     struct watch_args watch;
 };
 
 /* The groups "Rollouts", "Ensembles" and "Monitor"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
  * rows for its own table, of a struct that begins with online_args. */
-enum { N_ONLINE_OPTIONS = 6 };
+enum { N_ONLINE_OPTIONS = 7 };
 extern const struct option online_options[N_ONLINE_OPTIONS];
 #define ONLINE_GROUPS                                                                              \
     {"Rollouts", online_options, N_ONLINE_OPTIONS, 0},                                             \
@@ -44,6 +44,7 @@ struct online {
     bool has_frozen;
     struct net reference;
     struct watch watch;
+    struct adapter ema; /* with ema_decay: the policy's moving average */
     int32_t stop[4];
     size_t n_stop;
     /* of the iteration under way: each reward of each completion, reward by reward */

@@ -5,9 +5,20 @@
 #include "objective/check.h"
 #include "objective/clip.h"
 
-static struct clipped policy_token(double ratio, double advantage, double eps)
+static struct clipped policy_token(double ratio, double advantage, const struct ppo_config *cfg)
 {
-    return clipped_loss(ratio, advantage, 1 - eps, 1 + eps, INFINITY);
+    double eps = cfg->cliprange;
+    return clipped_loss(ratio, advantage, 1 - eps, 1 + eps, cfg->dual_clip > 0 ? cfg->dual_clip : INFINITY);
+}
+
+int ppo_check(const struct ppo_config *cfg, struct err *err)
+{
+    if (check_positive("cliprange", cfg->cliprange, err) || check_not_negative("dual_clip", cfg->dual_clip, err))
+        return -1;
+    if (cfg->dual_clip > 0 && cfg->dual_clip < 1 + cfg->cliprange)
+        return err_set(err, "'dual_clip' is %g: it must be at least 1 + cliprange, which is %g", cfg->dual_clip,
+                       1 + cfg->cliprange);
+    return 0;
 }
 
 static struct clipped value_token(double value, double old_value, double ret, double eps)
@@ -31,7 +42,7 @@ int ppo_policy_loss(double *loss, double *dlogp, struct ppo_sums *sums, const do
                     const double *old_logp, const double *advantages, const bool *mask, size_t n,
                     size_t count, const struct ppo_config *cfg, struct err *err)
 {
-    if (check_counts(n, count, err) || check_positive("cliprange", cfg->cliprange, err) ||
+    if (check_counts(n, count, err) || ppo_check(cfg, err) ||
         check_finite("logp", logp, mask, n, err) ||
         check_finite("old_logp", old_logp, mask, n, err) ||
         check_finite("advantages", advantages, mask, n, err))
@@ -42,7 +53,7 @@ int ppo_policy_loss(double *loss, double *dlogp, struct ppo_sums *sums, const do
         if (mask && !mask[i])
             continue;
         double d = logp[i] - old_logp[i], ratio = exp(d);
-        struct clipped t = policy_token(ratio, advantages[i], cfg->cliprange);
+        struct clipped t = policy_token(ratio, advantages[i], cfg);
         sum += t.loss;
         s.policy_tokens++;
         s.policy_loss += t.loss;
@@ -61,7 +72,7 @@ int ppo_policy_loss(double *loss, double *dlogp, struct ppo_sums *sums, const do
         dlogp[i] = 0;
         if (mask && !mask[i])
             continue;
-        struct clipped t = policy_token(exp(logp[i] - old_logp[i]), advantages[i], cfg->cliprange);
+        struct clipped t = policy_token(exp(logp[i] - old_logp[i]), advantages[i], cfg);
         dlogp[i] = t.gradient / (double)count;
     }
     *loss = sum / (double)count;

@@ -6,6 +6,10 @@
  *     ratio = e^(logp - old_logp)
  *     loss  = sum of max(-A ratio, -A clip(ratio, 1 - eps, 1 + eps)) / count
  *
+ * With dual_clip c (Ye et al. 2020, "Mastering complex control in MOBA games with deep reinforcement
+ * learning", eq. 5) the ratio of the first branch is at most c, so that a token that has become much
+ * likelier and turns out bad (A < 0) cannot make the loss as large as it likes.
+ *
  * Critic (OpenAI's baselines and Ziegler et al. 2019; not in the paper), with the return R and
  * cliprange_value:
  *
@@ -32,6 +36,7 @@ struct ppo_config {
     double cliprange;       /* 0.2 */
     double cliprange_value; /* 0.2; very large: no clipping */
     double vf_coef;         /* 0.1 */
+    double dual_clip;       /* at least 1 + cliprange, usually 3; 0: none */
 };
 
 /* Sums over tokens.  Zero at first; each call adds to its own. */
@@ -53,6 +58,9 @@ struct ppo_stats {
     double ratio_var;   /* val/ratio_var, over tokens */
 };
 void ppo_stats(struct ppo_stats *stats, const struct ppo_sums *sums);
+
+/* The policy's settings alone, so that they can be refused before any work. */
+int ppo_check(const struct ppo_config *cfg, struct err *err);
 
 /* All arrays are (n); tokens with mask[i] false are not read and get gradient 0; mask NULL: all
  * count.  *loss: out, these tokens' part.  dlogp, dvalues: out, overwritten, must not overlap the

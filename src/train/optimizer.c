@@ -1,6 +1,7 @@
 #include "train/optimizer.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "util/mem.h"
 
@@ -21,6 +22,19 @@ void optimizer_keep(struct optimizer *o, const char *name, const struct params *
     o->parts[o->n++] = (struct part){.name = name, .params = p};
 }
 
+void optimizer_freeze(struct optimizer *o, const char *name, bool frozen)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (!strcmp(o->parts[i].name, name))
+            o->parts[i].frozen = frozen;
+}
+
+/* Does a step change it? */
+static bool learns(const struct part *p)
+{
+    return p->grads && !p->frozen;
+}
+
 void optimizer_release(struct optimizer *o)
 {
     for (size_t i = 0; i < o->n; i++) {
@@ -34,12 +48,12 @@ int optimizer_step(struct optimizer *o, double lr, double *grad_norm, struct err
 {
     double sum = 0;
     for (size_t i = 0; i < o->n; i++)
-        sum += !o->parts[i].grads ? 0 : sum_of_squares(o->parts[i].grads, o->parts[i].params->n);
+        sum += !learns(&o->parts[i]) ? 0 : sum_of_squares(o->parts[i].grads, o->parts[i].params->n);
     *grad_norm = sqrt(sum);
     if (!isfinite(sum)) {
         for (size_t i = 0; i < o->n; i++) {
             const struct part *p = &o->parts[i];
-            const struct param *bad = p->grads ? params_not_finite(p->params, p->grads) : NULL;
+            const struct param *bad = learns(p) ? params_not_finite(p->params, p->grads) : NULL;
             if (bad)
                 return err_set(err, "the gradient of '%s' (%s) is not finite", bad->name, p->name);
         }
@@ -49,7 +63,7 @@ int optimizer_step(struct optimizer *o, double lr, double *grad_norm, struct err
     o->t++;
     for (size_t i = 0; i < o->n; i++) {
         struct part *p = &o->parts[i];
-        for (size_t j = 0; p->grads && j < p->params->n_list; j++) {
+        for (size_t j = 0; learns(p) && j < p->params->n_list; j++) {
             const struct param *t = &p->params->list[j];
             adamw_apply(&o->adamw, p->params->data + t->offset, p->grads + t->offset, p->m + t->offset,
                         p->v + t->offset, t->n, lr * p->lr_ratio, t->decay ? o->weight_decay : 0, o->t, scale);

@@ -12,6 +12,7 @@ struct part {
     const float *grads; /* NULL: only kept, and has no moments */
     float *m, *v;
     double lr_ratio; /* of the common rate */
+    bool frozen;     /* for now: steps leave it as it is, and its gradients do not count */
 };
 
 struct optimizer {
@@ -26,6 +27,8 @@ int optimizer_add(struct optimizer *o, const char *name, const struct params *p,
                   struct err *err);
 /* What changes with the training without being trained, such as a reference that follows. */
 void optimizer_keep(struct optimizer *o, const char *name, const struct params *p);
+/* Freeze a part, or let it learn again. */
+void optimizer_freeze(struct optimizer *o, const char *name, bool frozen);
 void optimizer_release(struct optimizer *o);
 
 /* One step.  grad_norm: out, of all parts together, before clipping.  -1, with everything left as it was, if a

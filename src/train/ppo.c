@@ -113,9 +113,10 @@ static int micro(struct ppo *p, const struct experience *x, const size_t *trees,
     if (rc == 0)
         rc = ppo_policy_loss(&loss, p->d_logp, sums, t.logp, t.old, t.advantage, NULL, m, count, cfg, err);
     for (size_t i = 0; rc == 0 && i < m; i++)
-        l->dlogp[i] = (float)p->d_logp[i];
+        l->dlogp[i] = p->options.critic_only ? 0 : (float)p->d_logp[i];
     if (rc == 0 && !shared) {
-        net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, l->dlogp, NULL, NULL, 0);
+        if (!p->options.critic_only)
+            net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, l->dlogp, NULL, NULL, 0);
         l->forest.batch.stem = l->stem.n ? &p->critic_stem : NULL; /* the same tokens, through the critic */
         rc = forward(p, &p->critic, err);
     }

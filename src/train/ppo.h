@@ -20,6 +20,7 @@ struct ppo_options {
     uint32_t seed;
     size_t micro_batch_tokens;
     float temperature;
+    bool critic_only; /* the policy does not learn (and is frozen in the optimiser) */
     struct ppo_config loss;
     struct experience_config rewards; /* kl_coef: from the controller */
 };
