@@ -144,6 +144,36 @@ static void test_critic_warmup(void **state)
     expect_same_file("out/ema", "killed/ema", "adapter_model.safetensors");
 }
 
+/* Demonstrations mixed in: their likelihood rises, with micro-batches and kills that leave no trace. */
+static void test_ptx(void **state)
+{
+    (void)state;
+#define PTX PPO "%s --overwrite --iterations 6 --ptx-data demonstrations.jsonl --ptx-batch-size 3 "
+    FILE *f = fopen("demonstrations.jsonl", "w");
+    for (int i = 0; i < 8; i++)
+        fprintf(f, "{\"prompt\": \"the lamp %d\", \"completion\": \"it was lit before the rain\"}\n", i);
+    fclose(f);
+    run_ok(PTX "--ptx-coef 1", "ptx");
+    run_ok(PTX "--ptx-coef 0", "none");
+    run_ok(PPO "plain --overwrite --iterations 6");
+    json_t *ptx = metrics_of("ptx"), *none = metrics_of("none");
+    assert_true(metric(ptx, 5, "loss/ptx_avg") < 0.8 * metric(ptx, 0, "loss/ptx_avg"));
+    assert_true(metric(none, 5, "loss/ptx_avg") > metric(ptx, 5, "loss/ptx_avg"));
+    expect_same_file("none/adapter", "plain/adapter", "adapter_model.safetensors"); /* a weight of 0 teaches nothing */
+    json_decref(ptx);
+    json_decref(none);
+    run_ok(PTX "--ptx-coef 1 --micro-batch-tokens 24 --threads 2", "again");
+    expect_same_file("ptx/adapter", "again/adapter", "adapter_model.safetensors");
+    drop("again");
+    run_and_kill_at_line(PPO "again --iterations 6 --ptx-data demonstrations.jsonl --ptx-batch-size 3 --ptx-coef 1", "again/metrics.jsonl", 3);
+    run_ok(PPO "again --iterations 6 --ptx-data demonstrations.jsonl --ptx-batch-size 3 --ptx-coef 1 --resume");
+    expect_same_file("ptx", "again", "metrics.jsonl");
+    expect_same_file("ptx/adapter", "again/adapter", "adapter_model.safetensors");
+    struct ended e = run(PPO "bad --ptx-data nowhere.jsonl");
+    assert_true(e.code == 1 && strstr(e.err, "nowhere.jsonl") && !is_there("bad"));
+    ended_release(&e);
+}
+
 /* The moving average of one iteration with a decay of 0.75: B, which starts at 0, is a quarter of the policy's. */
 static void test_ema(void **state)
 {
@@ -182,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_first_iteration), cmocka_unit_test(test_killed_and_resumed), cmocka_unit_test(test_killed_at_calls),
         cmocka_unit_test(test_arrangements),    cmocka_unit_test(test_shared_trunk_recomputed), cmocka_unit_test(test_variants),
         cmocka_unit_test(test_critic_warmup),   cmocka_unit_test(test_ema),
+        cmocka_unit_test(test_ptx),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);
 }

@@ -12,6 +12,9 @@ struct ppo_args {
     double kl_coef, kl_target, kl_horizon, stop_kl;
     double cliprange, dual_clip, cliprange_value, vf_coef, gamma, lam;
     bool whiten_rewards, whiten_advantages, share_value_trunk;
+    const char *ptx_data;
+    double ptx_coef;
+    int64_t ptx_batch_size;
 };
 
 #define FIELD(name) offsetof(struct ppo_args, name)
@@ -34,6 +37,10 @@ static const struct option ppo_table[] = {
     {"lam", OPTION_FLOAT, FIELD(lam), "0.95", "of generalised advantage estimation", .min = 0, .max = 1},
     {"whiten_rewards", OPTION_BOOL, FIELD(whiten_rewards), "false", "scale rewards to variance 1 (their mean stays)"},
     {"whiten_advantages", OPTION_BOOL, FIELD(whiten_advantages), "true", "scale and shift advantages to mean 0, variance 1"},
+    {"ptx_data", OPTION_STRING, FIELD(ptx_data), NULL, "demonstrations whose likelihood is learned beside the reward (PPO-ptx), against forgetting",
+     .value = "FILE"},
+    {"ptx_coef", OPTION_FLOAT, FIELD(ptx_coef), "0.1", "weight of their mean -logp a token in the loss", .min = 0, .max = 1e3},
+    {"ptx_batch_size", OPTION_INT, FIELD(ptx_batch_size), "8", "demonstrations a step", .min = 1, .max = 1e6},
     {"critic_warmup", OPTION_INT, FIELD(critic_warmup), "0", "iterations at first in which the critic alone learns", .min = 0, .max = 1e7},
     {"share_value_trunk", OPTION_BOOL, FIELD(share_value_trunk), "false", "a value head on the policy's own trunk instead of a critic beside it"},
 };
@@ -57,6 +64,8 @@ struct job {
     struct head value_head;
     struct gradients critic_grads;
     struct ppo ppo;
+    struct dataset ptx_data;
+    struct examples ptx;
     struct kl_controller kl;
 };
 
@@ -89,6 +98,20 @@ static int open_critic(struct job *j, struct err *err)
     return 0;
 }
 
+static int open_ptx(struct job *j, struct err *err)
+{
+    const struct ppo_args *a = j->args;
+    const struct train_args *t = &a->online.train;
+    if (!a->ptx_data)
+        return 0;
+    if (training_read_completions(&j->online.t, "ptx_data", a->ptx_data, &j->ptx_data, &j->ptx, err))
+        return -1;
+    j->ppo.ptx = (struct ppo_ptx){.examples = &j->ptx, .coef = a->ptx_coef,
+                                  .rows = {.per_device_train_batch_size = (size_t)a->ptx_batch_size, .gradient_accumulation_steps = 1,
+                                           .shuffle = t->shuffle, .seed = (uint32_t)t->seed}};
+    return 0;
+}
+
 static struct ppo_config loss_of(const struct ppo_args *a)
 {
     return (struct ppo_config){.cliprange = a->cliprange, .cliprange_value = a->cliprange_value, .vf_coef = a->vf_coef,
@@ -100,7 +123,7 @@ static int prepare(struct job *j, struct err *err)
     const struct ppo_args *a = j->args;
     const struct online_args *shared = &a->online;
     struct training *t = &j->online.t;
-    if (open_critic(j, err))
+    if (open_critic(j, err) || open_ptx(j, err))
         return -1;
     if (a->share_value_trunk) {
         t->net.head = &j->value_head;
@@ -189,6 +212,8 @@ static void release(struct job *j)
     gradients_release(&j->critic_grads);
     adapter_release(&j->critic_adapter);
     head_release(&j->value_head);
+    examples_release(&j->ptx);
+    dataset_release(&j->ptx_data);
 }
 
 int cmd_ppo(int argc, char **argv)

@@ -103,20 +103,6 @@ struct job {
 
 /* ---- reading ---- */
 
-/* The rows of --center-data, which must be good before any work starts. */
-static int read_center_data(struct training *t, const char *path, struct dataset *data, struct examples *e, struct err *err)
-{
-    struct rows_config config = {.system = t->args->system};
-    struct encode_options o = encode_options_of(&t->base.model);
-    o.max_length = (size_t)t->args->max_length;
-    o.truncation = (enum truncation)t->args->truncation;
-    if (dataset_read(data, path, &config, err) || training_about_file(t->about, "center_data", path, err) ||
-        examples_encode(e, data, &o, err))
-        return -1;
-    return data->rows[0].n_completions
-               ? 0 : err_set(err, "'%s' holds %s, but scores are of completions: give rows that have some", path, data->format_name);
-}
-
 /* The margins of rows that only say how strong the preference is. */
 static int strength_margins(const struct dataset *data, struct comparison *c, size_t n, double times, struct err *err)
 {
@@ -222,7 +208,7 @@ static int member_open(struct member *m, struct err *err)
         side_init(&m->eval, &t->eval_data, &m->args, false, err) ||
         (t->train_data.kind == ROWS_RATING && count_ratings(m, err)) || training_encode(t, false, err))
         return -1;
-    return m->args.center_data ? read_center_data(t, m->args.center_data, &m->center_data, &m->center_rows, err) : 0;
+    return m->args.center_data ? training_read_completions(t, "center_data", m->args.center_data, &m->center_data, &m->center_rows, err) : 0;
 }
 
 static int member_close(struct member *m, int rc, const struct err *err)

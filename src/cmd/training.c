@@ -300,6 +300,19 @@ int training_open_folder(const struct training *t, struct run_folder *run, const
     return rc;
 }
 
+int training_read_completions(struct training *t, const char *key, const char *path, struct dataset *data, struct examples *e,
+                              struct err *err)
+{
+    struct rows_config config = {.system = t->args->system};
+    struct encode_options o = encode_options_of(&t->base.model);
+    o.max_length = (size_t)t->args->max_length;
+    o.truncation = (enum truncation)t->args->truncation;
+    if (dataset_read(data, path, &config, err) || training_about_file(t->about, key, path, err) || examples_encode(e, data, &o, err))
+        return -1;
+    return data->rows[0].n_completions
+               ? 0 : err_set(err, "'%s' holds %s, but %s wants completions: give rows that have some", path, data->format_name, key);
+}
+
 int training_begin(struct training *t, struct err *err)
 {
     static const char *const names[3] = {"model", "adapter", "head"};

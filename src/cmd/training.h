@@ -68,6 +68,11 @@ int training_encode(struct training *t, bool assistant_only, struct err *err);
 /* Read --train-data as prompts, whatever it holds, and encode them.  keep_fields: rows keep all their fields. */
 int training_read_prompts(struct training *t, bool keep_fields, struct err *err);
 
+/* Another file of rows with completions, which an option named `key` asks for, and its entry in the manifest.  The rows must outlive
+ * the examples. */
+int training_read_completions(struct training *t, const char *key, const char *path, struct dataset *data, struct examples *e,
+                              struct err *err);
+
 /* Inputs are good: make the learner and the run's folder. */
 int training_begin(struct training *t, struct err *err);
 

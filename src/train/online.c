@@ -93,6 +93,31 @@ int online_check_ratios(const struct experience *x, const size_t *trees, size_t 
     return 0;
 }
 
+int online_mix(double *loss, struct learner *l, const struct examples *e, const size_t *rows, size_t n, size_t micro_batch_tokens,
+               double coef, struct err *err)
+{
+    struct loop_options o = {.micro_batch_tokens = micro_batch_tokens};
+    double targets = 0, sum = 0;
+    int rc = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < e->list[rows[i]].n_completions; k++)
+            targets += (double)example_targets(&e->list[rows[i]], k);
+    for (size_t at = 0, k; rc == 0 && targets > 0 && at < n; at += k) {
+        k = loop_micro(&o, e, rows, n, at, 0);
+        rc = learner_forward(l, e, rows + at, k, err);
+        if (rc == 0)
+            rc = learner_logprobs(l, 1.0f, true, err);
+        for (size_t i = 0; rc == 0 && i < l->forest.n_targets; i++) {
+            sum -= (double)l->logp[i];
+            l->dlogp[i] = (float)(-coef / targets);
+        }
+        if (rc == 0)
+            net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, l->dlogp, NULL, NULL, 0);
+    }
+    *loss = targets > 0 ? sum / targets : 0;
+    return rc;
+}
+
 /* The completions' ids, one after the other: a fresh array. */
 static uint32_t *all_ids(const struct experience *x)
 {

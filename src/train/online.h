@@ -31,6 +31,12 @@ size_t online_tokens(const struct experience *x, const size_t *trees, size_t n);
 /* On tokens that were just sampled every ratio must be exactly 1 (law 1).  ratio: by the tokens' numbers in x. */
 int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, const double *ratio, struct err *err);
 
+/* Add coef times the gradient of the mean of -logp over the target tokens of rows[0 .. n) of demonstrations to the learner's
+ * (PPO-ptx: Ouyang et al. 2022, "Training language models to follow instructions with human feedback", eq. 2).  *loss: out, that
+ * mean; 0 where no token is a target. */
+int online_mix(double *loss, struct learner *l, const struct examples *e, const size_t *rows, size_t n, size_t micro_batch_tokens,
+               double coef, struct err *err);
+
 /* completions/..: lengths, how many were cut, variety. */
 void online_describe(const struct experience *x, struct metrics *m);
 

@@ -173,6 +173,17 @@ static void end_stems(struct ppo *p, bool grad)
     stem_clear(&p->critic_stem);
 }
 
+/* The demonstrations of step number `step`. */
+static int mix(struct ppo *p, size_t step, double *loss, struct err *err)
+{
+    size_t n, *rows = loop_rows(&p->ptx.rows, p->ptx.examples->n, step, &n);
+    double own;
+    int rc = online_mix(&own, p->policy, p->ptx.examples, rows, n, p->options.micro_batch_tokens, p->ptx.coef, err);
+    *loss += own;
+    free(rows);
+    return rc;
+}
+
 int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double lr, bool sampled, struct optimizer *o,
                struct metrics *m, const struct ppo_watch *watch, struct err *err)
 {
@@ -181,7 +192,8 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
     size_t *order = xmalloc((n + 1) * sizeof *order);
     double *ratio = xcalloc(tokens + 1, sizeof *ratio), *values = xcalloc(tokens + 1, sizeof *values), entropy = 0;
     struct ppo_sums all = {0};
-    double norms = 0;
+    double norms = 0, ptx = 0;
+    bool mixes = p->ptx.examples && !opt->critic_only;
     int rc = 0;
     for (size_t epoch = 0; rc == 0 && epoch < opt->num_ppo_epochs; epoch++) {
         online_order(order, n, opt->shuffle, opt->seed, iteration, opt->num_ppo_epochs, epoch);
@@ -202,6 +214,8 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
             end_stems(p, rc == 0);
             if (rc == 0 && sampled && epoch == 0 && b == 0)
                 rc = online_check_ratios(x, order + from, to - from, ratio, err);
+            if (rc == 0 && mixes)
+                rc = mix(p, (iteration * opt->num_ppo_epochs + epoch) * parts + b, &ptx, err);
             if (rc == 0) {
                 gradients_finish(&p->policy->grads, &p->policy->net);
                 if (p->critic_grads)
@@ -238,6 +252,8 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
         metrics_put(m, "val/ratio_var", s.ratio_var);
         metrics_put(m, "val/explained_variance", ev);
         metrics_put(m, "grad_norm", norms / steps);
+        if (mixes)
+            metrics_put(m, "loss/ptx_avg", ptx / steps);
     }
     free(order);
     free(ratio);

@@ -12,6 +12,7 @@
 #include "objective/ppo.h"
 #include "rollout/experience.h"
 #include "train/learner.h"
+#include "train/loop.h"
 #include "train/metrics.h"
 
 struct ppo_options {
@@ -25,6 +26,13 @@ struct ppo_options {
     struct experience_config rewards; /* kl_coef: from the controller */
 };
 
+/* Demonstrations that are mixed in: so many rows a step. */
+struct ppo_ptx {
+    const struct examples *examples; /* NULL: none */
+    double coef;                     /* of their mean -logp in the loss */
+    struct loop_options rows;        /* how many, and in which order */
+};
+
 struct ppo {
     struct learner *policy;
     /* The critic: a net of its own with a head, or, with a shared trunk, the policy's net and the head on it. */
@@ -32,6 +40,7 @@ struct ppo {
     struct gradients *critic_grads; /* NULL: shared trunk (the head's gradient is then the policy's) */
     struct stem critic_stem;        /* beside the policy's, which its learner has */
     struct ppo_options options;
+    struct ppo_ptx ptx;
     float *values;
     double *d_logp, *d_value;
     size_t capacity;
