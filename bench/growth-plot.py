@@ -9,6 +9,7 @@ import sys
 WIDTH, HEIGHT, LEFT, TOP, BELOW, ACROSS = 300, 240, 60, 46, 34, 3
 CURVES = [("length", "length", "LoRA SFT: tokens of a sequence"), ("rows", "rows", "LoRA SFT: rows of 128 tokens"),
           ("size", "parameters", "LoRA SFT: parameters"), ("streams", "rows", "decoding: streams"),
+          ("group", "num_generations", "GRPO: completions of a prompt"),
           ("size-streams", "parameters", "decoding 32 streams: parameters")]
 COLOURS = ["#1b6ca8", "#c8553d", "#3f8f4f", "#8a5aa8"]
 

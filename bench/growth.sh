@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # How speed and memory grow: LoRA SFT against the length of a sequence (a step of 1,024 tokens, or one sequence where that is
 # longer; beyond 1,024 with --recompute, too), against the rows of a batch and against the model's size, decoding against the number
-# of streams and the model's size.  Each point is a line of `hone bench`, so it stands beside what the arithmetic predicts for its shape
+# of streams and the model's size, GRPO against the size of its groups (32 completions a step).  Each point is a line of `hone bench`, so it stands beside what the arithmetic predicts for its shape
 # (limit_tokens_per_s, share_of_limit); curve, threads, model and parameters are added.  Kept as
 # bench/results/growth-COMMIT.json, an array, a point a line.  About half an hour on two cores.
 # Usage: bench/growth.sh [FOLDER]      FOLDER: the build's, default build
-#   LENGTHS, ROWS, STREAMS='1 2 ..', THREADS='1 2', SIZES='50M ..' choose the points ('' leaves a curve out), MODELS the models
+#   LENGTHS, ROWS, STREAMS='1 2 ..', THREADS='1 2', SIZES='50M ..', GENERATIONS='2 4 ..' choose the points ('' leaves a curve out), MODELS the models
 #   (paths), REPEATS the timed steps of a point, RESULT the file; LOCK='flock FILE' is put before each point.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -53,6 +53,9 @@ for model in $models; do
         done
         for n in ${STREAMS-1 2 4 8 16 32}; do
             point streams "$threads" "$model" --what generate-32 --length 64 --new-tokens 32 --rows "$n"
+        done
+        for n in ${GENERATIONS-2 4 8 16 32}; do
+            point group "$threads" "$model" --what grpo --length 64 --new-tokens 64 --rows $((32 / n)) --num-generations "$n"
         done
     done
 done
