@@ -4,7 +4,7 @@
 # guarded (it stops), and collapse (one phrase is all that is paid for, at a high rate: answers become alike).
 # Runs that are there are gone on with.  About twenty-five minutes on two cores, ten of them for the policy and the reward models.
 # Usage: bench/hacking.sh [FOLDER]     FOLDER: default runs/hacking
-#   HONE=build/hone, ITERATIONS=40, SEED=1, RUNS=FOLDER with sft, reward and reward-second (such as `hone demo`'s), to leave those out
+#   HONE=build/hone, ITERATIONS=30, SEED=1, RUNS=FOLDER with sft, reward and reward-second (such as `hone demo`'s), to leave those out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/hacking}
@@ -25,11 +25,11 @@ train reward-second reward "$runs/sft" comparisons-second.jsonl
 
 learn() { # NAME flags of hone grpo..
     [ -e "$folder/$1/manifest.json" ] || "$hone" grpo --model "$runs/sft" --train-data "$data/prompts.jsonl" --system "$system" \
-        --gold "$runs/reward-second" --iterations "${ITERATIONS:-40}" --per-device-train-batch-size 8 --num-generations 8 \
-        --max-completion-length 96 --lr-scheduler-type constant --save-steps 5 --seed "${SEED:-1}" --output-dir "$folder/$1" --resume "${@:2}" \
+        --gold "$runs/reward-second" --iterations "${ITERATIONS:-30}" --per-device-train-batch-size 8 --num-generations 4 \
+        --max-completion-length 64 --lr-scheduler-type constant --save-steps 5 --seed "${SEED:-1}" --output-dir "$folder/$1" --resume "${@:2}" \
         2> >(tee "$folder/$1.log" >&2)
 }
-hack=(--reward "$runs/reward" --reward rule:length:target=96 --reward-weights "0.3,3" --learning-rate 4e-4)
+hack=(--reward "$runs/reward" --reward rule:length:target=64 --reward-weights "0.3,3" --learning-rate 4e-4)
 learn unguarded "${hack[@]}" --monitor warn
 learn guarded "${hack[@]}" --monitor stop
 learn collapse --reward 'rule:regex:(?i)happy to help' --learning-rate 1e-3 --monitor stop --gold-errors 0
