@@ -53,21 +53,12 @@ static int enter(void **state)
     return 0;
 }
 
-/* A file of JSON lines, as an array. */
-static json_t *lines_of(const char *text)
-{
-    json_t *list = json_array();
-    for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
-        json_array_append_new(list, json_loadb(line, (size_t)(end - line), 0, NULL));
-    return list;
-}
-
 static json_t *score(const char *flags)
 {
     struct ended e = run("$HONE score " MODEL "--quiet --data held-out.jsonl %s", flags);
     if (e.code)
         fail_msg("%s", e.err);
-    json_t *list = lines_of(e.out);
+    json_t *list = json_lines(e.out);
     ended_release(&e);
     return list;
 }
@@ -212,7 +203,7 @@ static void test_normalized(void **state)
     run_ok("$HONE reward " TRAIN "--max-steps 4 --output-dir scaled");
     for (size_t i = 0; i < 2; i++) {
         struct ended e = run("$HONE score " MODEL "--quiet --data pairs.jsonl --reward %s", i ? "scaled" : "plain");
-        json_t *rows = lines_of(e.out), *notes = json_load_file(i ? "scaled/adapter/hone.json" : "plain/adapter/hone.json", 0, NULL);
+        json_t *rows = json_lines(e.out), *notes = json_load_file(i ? "scaled/adapter/hone.json" : "plain/adapter/hone.json", 0, NULL);
         double sum = 0, squares = 0, t = json_number_value(json_object_get(notes, "temperature"));
         for (size_t r = 0; r < 40; r++) {
             double a = entry(rows, r, "score", 0), b = entry(rows, r, "score", 1);
@@ -397,7 +388,7 @@ static void test_ppo_and_compare(void **state)
     run_ok("$HONE ppo " MODEL "--reward straight --aggregate uwo --uwo-lambda 0.3 --train-data pairs.jsonl --iterations 2 --quiet "
            "--per-device-train-batch-size 4 --response-length 8 --lora-r 4 --output-dir ppo");
     char *text = text_read("ppo/metrics.jsonl", NULL);
-    json_t *lines = lines_of(text), *manifest = json_load_file("ppo/manifest.json", 0, NULL);
+    json_t *lines = json_lines(text), *manifest = json_load_file("ppo/manifest.json", 0, NULL);
     assert_true(json_number_value(json_object_get(json_array_get(lines, 0), "objective/score_disagreement")) > 0);
     assert_true(json_number_value(json_object_get(json_array_get(lines, 0), "objective/kl")) == 0);
     json_t *parts = json_object_get(manifest, "reward");
@@ -619,7 +610,7 @@ static void test_manifest(void **state)
     assert_int_equal(json_array_size(json_object_get(quality, "groups")), 2);
     json_t *rows = score("--reward straight");
     char *text = text_read("held-out.jsonl", NULL);
-    json_t *data = lines_of(text);
+    json_t *data = json_lines(text);
     double right = 0;
     for (size_t i = 0; i < 240; i++) {
         const json_t *row = json_array_get(data, i);

@@ -31,13 +31,7 @@ static int enter(void **state)
 static json_t *rows_of(const char *path)
 {
     char *text = text_read(path, NULL);
-    json_t *rows = json_array();
-    for (char *at = text, *end; (end = strchr(at, '\n')); at = end + 1) {
-        json_t *row = json_loadb(at, (size_t)(end - at), JSON_ALLOW_NUL, NULL);
-        if (!row)
-            fail_msg("'%s' holds a line that is no JSON: %s", path, at);
-        json_array_append_new(rows, row);
-    }
+    json_t *rows = json_lines(text);
     free(text);
     return rows;
 }

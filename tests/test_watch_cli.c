@@ -16,15 +16,10 @@
 
 static int enter(void **state)
 {
-    static const char *const words[] = {"the lamp was lit", "before the rain", "a hall", "the window was open", "it began"};
     if (sandbox_enter(state))
         return -1;
     write_tokenizer("tokenizer");
-    FILE *f = fopen("rows.jsonl", "w");
-    for (int i = 0; i < 20; i++)
-        fprintf(f, "{\"prompt\": \"%s %s\", \"a\": \"%s\", \"b\": \"%s\", \"label\": \"%s\"}\n", words[i % 5], words[i / 5],
-                words[(i + 1) % 5], words[(i + 2) % 5], i % 3 ? "a" : "b");
-    fclose(f);
+    write_twenty_judgements("rows.jsonl");
     run_ok("$HONE reward " MODEL "--train-data rows.jsonl --max-steps 3 --learning-rate 1e-2 --quiet --output-dir rm");
     return 0;
 }

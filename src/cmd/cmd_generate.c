@@ -246,13 +246,13 @@ int cmd_generate(int argc, char **argv)
     if (rc == 0)
         rc =
             prompts_request(&p, &args, options_given(&o, "max_new_tokens"), &l, stop, n_stop, &err);
-    if (rc == 0 && args.pack)
-        rc = model_pack(&l.model, &err);
     struct selecting s = {0};
     bool selects = selecting_wanted(&args.selecting);
     if (rc == 0 && selects)
         rc = selecting_open(&s, &args.selecting, &l, &p.data, (uint32_t)args.sampling.seed, (size_t)args.num_generations,
                             (size_t)args.sampling.max_new_tokens, &err);
+    if (rc == 0 && args.pack)
+        rc = model_pack(&l.model, &err);
     if (rc == 0)
         rc = generate(&p, &args, &l.model, selects ? &s : NULL, &err);
     if (rc == 0 && selects)

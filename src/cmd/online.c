@@ -119,15 +119,10 @@ static int score(struct online *o, struct experience *x, struct err *err)
 {
     double *scores = xcalloc((o->mix.n + 1) * x->n + 1, sizeof *scores), *spread = scores + o->mix.n * x->n;
     int rc = reward_mix_score(scores, spread, &o->mix, x, &o->t.base.model, err);
-    for (size_t c = 0; rc == 0 && c < x->n; c++) {
-        double sum = 0;
-        for (size_t i = 0; i < o->mix.n; i++)
-            sum += o->mix.list[i].weight * scores[i * x->n + c];
-        if (!isfinite(sum))
-            rc = err_set(err, "the score of a completion is not finite");
-        x->scores[c] = sum - (x->finished[c] ? 0 : o->args->missing_eos_penalty);
+    if (rc == 0)
+        rc = reward_mix_total(x->scores, scores, &o->mix, x, o->args->missing_eos_penalty, err);
+    for (size_t c = 0; rc == 0 && c < x->n; c++)
         o->disagreement += spread[c];
-    }
     for (size_t i = 0; rc == 0 && i < o->mix.n; i++) {
         ARRAY_GROW(o->scores[i], o->n_scores + x->n, o->capacity[i]);
         memcpy(o->scores[i] + o->n_scores, scores + i * x->n, x->n * sizeof *scores);

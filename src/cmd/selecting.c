@@ -7,6 +7,7 @@
 
 #include "cmd/json.h"
 #include "reward/overoptimization.h"
+#include "reward/score.h"
 #include "util/file.h"
 #include "util/mem.h"
 
@@ -45,7 +46,7 @@ static int open_mix(struct reward_mix *mix, struct mix_models *models, const str
         return -1;
     mix->program_seconds = s->args->reward_timeout;
     mix->max_tokens = longest;
-    mix->micro_tokens = 512;
+    mix->micro_tokens = SCORE_MICRO_TOKENS;
     mix->aggregate = aggregate_of(&s->args->aggregate);
     return mix_models_open(models, mix, l, err) || reward_mix_check(mix, rows, &l->model, err) ? -1 : 0;
 }
@@ -165,13 +166,8 @@ static int score(double *total, const struct reward_mix *mix, const struct exper
 {
     double *parts = xcalloc(mix->n * x->n + 1, sizeof *parts);
     int rc = reward_mix_score(parts, NULL, mix, x, s->model, err);
-    for (size_t c = 0; rc == 0 && c < x->n; c++) {
-        total[c] = x->finished[c] ? 0 : -s->args->missing_eos_penalty;
-        for (size_t i = 0; i < mix->n; i++)
-            total[c] += mix->list[i].weight * parts[i * x->n + c];
-        if (!isfinite(total[c]))
-            rc = err_set(err, "the score of an answer is not finite");
-    }
+    if (rc == 0)
+        rc = reward_mix_total(total, parts, mix, x, s->args->missing_eos_penalty, err);
     free(parts);
     return rc;
 }

@@ -224,3 +224,17 @@ int reward_mix_score(double *scores, double *spread, const struct reward_mix *mi
     free(answers);
     return rc;
 }
+
+int reward_mix_total(double *total, const double *scores, const struct reward_mix *mix, const struct experience *x, double eos_penalty,
+                     struct err *err)
+{
+    for (size_t c = 0; c < x->n; c++) {
+        double sum = 0;
+        for (size_t i = 0; i < mix->n; i++)
+            sum += mix->list[i].weight * scores[i * x->n + c];
+        if (!isfinite(sum))
+            return err_set(err, "the score of a completion is not finite");
+        total[c] = sum - (x->finished[c] ? 0 : eos_penalty);
+    }
+    return 0;
+}

@@ -62,4 +62,9 @@ bool reward_mix_disagrees(const struct reward_mix *mix);
 int reward_mix_score(double *scores, double *spread, const struct reward_mix *mix, const struct experience *x, const struct model *m,
                      struct err *err);
 
+/* What each completion is worth: the parts' numbers as reward_mix_score() gave them, weighted and summed, less eos_penalty where it
+ * was cut by length.  total (x->n): out.  -1 and a sentence where it is not finite. */
+int reward_mix_total(double *total, const double *scores, const struct reward_mix *mix, const struct experience *x, double eos_penalty,
+                     struct err *err);
+
 #endif

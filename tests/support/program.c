@@ -352,6 +352,16 @@ char *folder_listing(const char *path)
     return b.data;
 }
 
+void write_twenty_judgements(const char *path)
+{
+    static const char *const words[] = {"the lamp was lit", "before the rain", "a hall", "the window was open", "it began"};
+    FILE *f = fopen(path, "w");
+    for (int i = 0; i < 20; i++)
+        fprintf(f, "{\"prompt\": \"%s %s\", \"a\": \"%s\", \"b\": \"%s\", \"label\": \"%s\", \"answer\": %d}\n", words[i % 5],
+                words[i / 5], words[(i + 1) % 5], words[(i + 2) % 5], i % 3 ? "a" : "b", i);
+    fclose(f);
+}
+
 void drop(const char *folder)
 {
     struct err err;
@@ -359,12 +369,22 @@ void drop(const char *folder)
         fail_msg("%s", err.text);
 }
 
+json_t *json_lines(const char *text)
+{
+    json_t *lines = json_array();
+    for (const char *at = text, *end; (end = strchr(at, '\n')); at = end + 1) {
+        json_t *line = json_loadb(at, (size_t)(end - at), JSON_ALLOW_NUL, NULL);
+        if (!line)
+            fail_msg("a line is no JSON: %s", at);
+        json_array_append_new(lines, line);
+    }
+    return lines;
+}
+
 json_t *metrics_of(const char *dir)
 {
     char *path = path_join(dir, "metrics.jsonl"), *text = text_read(path, NULL);
-    json_t *lines = json_array();
-    for (char *at = text, *end; (end = strchr(at, '\n')); at = end + 1)
-        json_array_append_new(lines, json_loadb(at, (size_t)(end - at), 0, NULL));
+    json_t *lines = json_lines(text);
     free(text);
     free(path);
     return lines;

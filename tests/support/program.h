@@ -48,13 +48,19 @@ void bytes_write(const char *path, const void *data, size_t n);
 bool is_there(const char *path);
 void drop(const char *folder); /* remove it, if it is there */
 
+/* A file of 20 judgements of made-up answers to different prompts, each with a number as "answer". */
+void write_twenty_judgements(const char *path);
+
 /* A folder with a small tokenizer of our own (tests/golden/tokenizer.json) and a plain ChatML template. */
 void write_tokenizer(const char *folder);
 
 /* All regular files below a folder, as sorted lines "PATH SIZE SHA-256"; "" where there is none. */
 char *folder_listing(const char *path);
 
-/* The lines of a run's metrics.jsonl, a fresh array of objects; and a number in one of them, which must be there. */
+/* JSON lines, a fresh array of them. */
+json_t *json_lines(const char *text);
+
+/* Those of a run's metrics.jsonl; and a number in one of them, which must be there. */
 json_t *metrics_of(const char *dir);
 double metric(const json_t *lines, size_t line, const char *key);
 
