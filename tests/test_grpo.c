@@ -77,7 +77,8 @@ static void read_case(struct group_case *c)
     numbers(c->old_logp, formulas, "old_logprobs");
     numbers(c->ref_logp, formulas, "ref_logprobs");
     numbers(c->advantages, formulas, "advantages_grpo");
-    c->cfg = (struct grpo_config){.epsilon = 0.2, .epsilon_high = 0.2, .max_completion_length = 8};
+    c->cfg = (struct grpo_config){.epsilon = 0.2, .epsilon_high = 0.2, .max_completion_length = 8,
+                                  .sapo_temperature = {1, 1.05f /* as torch has it */}, .vespo_k = {2, 3}, .vespo_lambda = {3, 2}};
     count(c);
 }
 
@@ -288,6 +289,7 @@ static void set_case(struct group_case *c, const json_t *o, bool rloo)
     c->cfg.epsilon_high = number(o, "epsilon_high");
     c->cfg.beta = number(o, "beta");
     c->cfg.delta = json_number_value(json_object_get(o, "delta"));
+    c->cfg.off_policy_mask_threshold = json_number_value(json_object_get(o, "off_policy_mask_threshold"));
     c->cfg.use_bias_correction_kl = json_is_true(json_object_get(o, "use_bias_correction_kl"));
     c->cfg.loss_type = rloo ? GRPO : choice(grpo_loss_type_names, o, "loss_type");
     c->cfg.importance_sampling_level =
@@ -322,20 +324,22 @@ static void expect_trl(const json_t *o, bool rloo)
     expect_metric(s.high_max, o, "clip_ratio/high_max");
     expect_metric(s.region_mean, o, "clip_ratio/region_mean");
     expect_metric(s.high_mean, o, "cispo_clip_ratio");
+    if (!json_is_true(json_object_get(o, "mask"))) /* TRL counts a masked answer as 1 */
+        expect_metric(s.phi, o, "vespo/phi_seq_mean");
 }
 
 static void test_golden_trl(void **state)
 {
     (void)state;
     const json_t *cases = json_object_get(trl, "cases");
-    assert_int_equal(json_array_size(cases), 15);
+    assert_int_equal(json_array_size(cases), 23);
     for (size_t i = 0; i < json_array_size(cases); i++)
         expect_trl(json_array_get(cases, i), false);
     expect_trl(json_object_get(trl, "rloo"), true);
 }
 
-/* cispo's ratio is a constant of its loss: what is differentiated is that. */
-static double cispo_ratio[MOST];
+/* The ratio of cispo, and the weight of vespo, is a constant of the loss: what is differentiated is that. */
+static double constant[MOST];
 
 static double loss_alone(const struct group_case *c)
 {
@@ -343,18 +347,33 @@ static double loss_alone(const struct group_case *c)
     struct grpo_sums sums = {0};
     struct err err;
     double loss = 0;
-    if (c->cfg.loss_type != GRPO_CISPO) {
+    if (c->cfg.loss_type != GRPO_CISPO && c->cfg.loss_type != GRPO_VESPO) {
         assert_int_equal(loss_of(&loss, &sums, &copy, &err), 0);
         return loss;
     }
     for (size_t i = 0; i < c->n; i++)
         for (size_t t = c->first[i]; c->mask[i] && t < c->first[i + 1]; t++)
-            loss -= fmin(cispo_ratio[t], c->cfg.epsilon_high) * c->advantages[i] * c->logp[t] / c->counts.tokens;
+            loss -= constant[t] * c->advantages[i] * c->logp[t] / c->counts.tokens;
     copy.cfg.loss_type = GRPO_BNPO; /* for the KL alone */
     memset(copy.advantages, 0, sizeof copy.advantages);
     double kl;
     assert_int_equal(loss_of(&kl, &sums, &copy, &err), 0);
     return loss + kl;
+}
+
+static void set_constants(const struct group_case *c, size_t i)
+{
+    const struct grpo_config *cfg = &c->cfg;
+    double sum = 0, n = (double)(c->first[i + 1] - c->first[i]);
+    for (size_t t = c->first[i]; t < c->first[i + 1]; t++)
+        sum += c->logp[t] - c->old_logp[t];
+    for (size_t t = c->first[i]; t < c->first[i + 1]; t++) {
+        double w = exp(cfg->importance_sampling_level == LEVEL_TOKEN ? c->logp[t] - c->old_logp[t] : sum / n);
+        int sign = c->advantages[i] >= 0 ? 0 : 1;
+        constant[t] = cfg->loss_type == GRPO_CISPO
+                          ? fmin(w, cfg->epsilon_high)
+                          : exp(cfg->vespo_lambda[sign]) * pow(exp(sum), cfg->vespo_k[sign]) * exp(-cfg->vespo_lambda[sign] * exp(sum));
+    }
 }
 
 /* Every case of the golden file, whose numbers are not within 1e-3 of a kink (a ratio at a border of the clipping). */
@@ -369,14 +388,8 @@ static void test_gradients(void **state)
         struct err err;
         double loss;
         set_case(&c, rloo ? json_object_get(trl, "rloo") : json_array_get(cases, k), rloo);
-        for (size_t i = 0; i < c.n; i++) {
-            double sum = 0;
-            for (size_t t = c.first[i]; t < c.first[i + 1]; t++)
-                sum += c.logp[t] - c.old_logp[t];
-            for (size_t t = c.first[i]; t < c.first[i + 1]; t++)
-                cispo_ratio[t] = exp(c.cfg.importance_sampling_level == LEVEL_TOKEN ? c.logp[t] - c.old_logp[t]
-                                                                                     : sum / (double)(c.first[i + 1] - c.first[i]));
-        }
+        for (size_t i = 0; i < c.n; i++)
+            set_constants(&c, i);
         assert_int_equal(loss_of(&loss, &sums, &c, &err), 0);
         near(loss_alone(&c), loss, "loss", k);
         for (size_t t = 0; t < c.first[c.n]; t++) {
@@ -398,7 +411,8 @@ static void test_first_pass(void **state)
         enum grpo_loss_type type;
         enum importance_sampling_level level;
     } kinds[] = {{GRPO, LEVEL_TOKEN}, {GRPO, LEVEL_SEQUENCE}, {GRPO, LEVEL_COMPLETION}, {GRPO_BNPO, LEVEL_TOKEN}, {GRPO_DR, LEVEL_TOKEN},
-                 {GRPO_DAPO, LEVEL_TOKEN}, {GRPO_CISPO, LEVEL_TOKEN}};
+                 {GRPO_DAPO, LEVEL_TOKEN}, {GRPO_CISPO, LEVEL_TOKEN}, {GRPO_SAPO, LEVEL_TOKEN}, {GRPO_LUSPO, LEVEL_SEQUENCE},
+                 {GRPO_VESPO, LEVEL_TOKEN}};
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         struct group_case c;
         struct grpo_sums sums = {0};
@@ -417,7 +431,8 @@ static void test_first_pass(void **state)
             for (size_t t = c.first[i]; t < c.first[i + 1]; t++) {
                 double length = (double)(c.first[i + 1] - c.first[i]), n = (double)c.n;
                 double divisor = kinds[k].level == LEVEL_COMPLETION ? n
-                                 : kinds[k].type == GRPO            ? n * length
+                                 : kinds[k].type == GRPO || kinds[k].type == GRPO_SAPO ? n * length
+                                 : kinds[k].type == GRPO_LUSPO      ? n
                                  : kinds[k].type == GRPO_DR         ? n * 8
                                                                     : c.counts.tokens;
                 near(c.dlogp[t], -c.advantages[i] / divisor, "gradient", t);
@@ -460,12 +475,13 @@ static void test_in_pieces(void **state)
 static void test_nothing_counts(void **state)
 {
     (void)state;
-    for (int type = GRPO; type <= GRPO_CISPO; type++) {
+    for (int type = GRPO; type <= GRPO_VESPO; type++) {
         struct group_case c;
         struct grpo_sums sums = {0};
         struct err err;
         double loss;
         read_case(&c);
+        c.cfg.importance_sampling_level = type == GRPO_LUSPO ? LEVEL_SEQUENCE : LEVEL_TOKEN;
         memset(c.masked, 1, sizeof c.masked);
         count(&c);
         c.cfg.loss_type = type;
@@ -527,6 +543,22 @@ static void test_refuses(void **state)
     c.cfg.loss_type = GRPO_DR;
     c.cfg.max_completion_length = 0;
     expect_refusal(&c, "max_completion_length");
+    c.cfg.loss_type = GRPO_LUSPO;
+    expect_refusal(&c, "'sequence'");
+    c.cfg.loss_type = GRPO_VESPO;
+    c.cfg.importance_sampling_level = LEVEL_SEQUENCE;
+    expect_refusal(&c, "'token'");
+    c.cfg.loss_type = GRPO_VESPO;
+    c.cfg.vespo_lambda[1] = 0;
+    expect_refusal(&c, "'vespo_lambda'");
+    c.cfg.loss_type = GRPO_SAPO;
+    c.cfg.sapo_temperature[0] = -1;
+    expect_refusal(&c, "'sapo_temperature'");
+    c.cfg.loss_type = GRPO_SAPO;
+    c.cfg.delta = 9;
+    expect_refusal(&c, "'sapo'");
+    c.cfg.off_policy_mask_threshold = NAN;
+    expect_refusal(&c, "'off_policy_mask_threshold'");
     c.n = 0;
     expect_refusal(&c, "no completions");
     c.counts.completions = 0;

@@ -76,7 +76,8 @@ static double gain(const char *dir)
 static void test_learns(void **state)
 {
     static const char *const methods[] = {"grpo", "grpo --loss-type grpo", "grpo --loss-type dr_grpo --scale-rewards none",
-                                          "grpo --loss-type cispo --epsilon-high 5", "grpo --importance-sampling-level sequence --beta 0.02",
+                                          "grpo --loss-type cispo --epsilon-high 5", "grpo --loss-type vespo --off-policy-mask-threshold 0.1",
+                                          "grpo --importance-sampling-level sequence --beta 0.02",
                                           "rloo", "rloo --advantage-estimator reinforce", "rloo --advantage-estimator reinforce_baseline"};
     (void)state;
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
@@ -223,6 +224,7 @@ static void test_refuses(void **state)
         {2, "num-generations", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --num-generations 1"},
         {2, "num-generations", "$HONE rloo " MODEL "--train-data rows.jsonl --reward rule:answer --num-generations 1"},
         {2, "epsilon-high", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --loss-type cispo"},
+        {2, "sequence", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --loss-type luspo"},
         {2, "delta", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --delta 1.1"},
         {2, "reward-clip-range", "$HONE rloo " MODEL "--train-data rows.jsonl --reward rule:answer --reward-clip-range 1,0"},
         {2, "reward-clip-range", "$HONE rloo " MODEL "--train-data rows.jsonl --reward rule:answer --reward-clip-range 1"},

@@ -4,13 +4,14 @@ struct grpo_args {
     struct online_args online;
     int loss_type, importance_sampling_level, scale_rewards;
     int64_t num_iterations, steps_per_generation, dynamic_sampling;
-    double beta, epsilon, epsilon_high, delta;
+    double beta, epsilon, epsilon_high, delta, off_policy_mask_threshold;
+    double sapo_temperature_pos, sapo_temperature_neg, vespo_k_pos, vespo_lambda_pos, vespo_k_neg, vespo_lambda_neg;
     bool use_bias_correction_kl, mask_truncated_completions;
 };
 
 /* The first is the default. */
-static const char *const loss_types[] = {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", NULL};
-static const enum grpo_loss_type loss_type_of[] = {GRPO_DAPO, GRPO, GRPO_BNPO, GRPO_DR, GRPO_CISPO};
+static const char *const loss_types[] = {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", "sapo", "luspo", "vespo", NULL};
+static const enum grpo_loss_type loss_type_of[] = {GRPO_DAPO, GRPO, GRPO_BNPO, GRPO_DR, GRPO_CISPO, GRPO_SAPO, GRPO_LUSPO, GRPO_VESPO};
 
 #define FIELD(name) offsetof(struct grpo_args, name)
 static const struct option own[] = {
@@ -33,6 +34,18 @@ static const struct option own[] = {
      "how far above 1; 0: as epsilon. With cispo the largest ratio itself, usually 5", .min = 0, .max = 1e3},
     {"delta", OPTION_FLOAT, FIELD(delta), "0", "largest ratio where the advantage is below 0 (two-sided clipping); 0: none", .min = 0,
      .max = 1e3},
+    {"off_policy_mask_threshold", OPTION_FLOAT, FIELD(off_policy_mask_threshold), "0",
+     "an answer with an advantage below 0 teaches no more once it has lost so many nats a token; 0: it does", .min = 0, .max = 100},
+    {"sapo_temperature_pos", OPTION_FLOAT, FIELD(sapo_temperature_pos), "1", "of sapo: how fast a ratio fades where the advantage is above 0",
+     .min = 0, .max = 1e3, .above_min = true},
+    {"sapo_temperature_neg", OPTION_FLOAT, FIELD(sapo_temperature_neg), "1.05", "the same elsewhere", .min = 0, .max = 1e3,
+     .above_min = true},
+    {"vespo_k_pos", OPTION_FLOAT, FIELD(vespo_k_pos), "2", "of vespo: how fast an answer fades as it gets less likely, advantage at least 0",
+     .min = 0, .max = 1e3},
+    {"vespo_lambda_pos", OPTION_FLOAT, FIELD(vespo_lambda_pos), "3", "as it gets likelier", .min = 0, .max = 100, .above_min = true},
+    {"vespo_k_neg", OPTION_FLOAT, FIELD(vespo_k_neg), "3", "as vespo_k_pos, advantage below 0", .min = 0, .max = 1e3},
+    {"vespo_lambda_neg", OPTION_FLOAT, FIELD(vespo_lambda_neg), "2", "as vespo_lambda_pos, advantage below 0", .min = 0, .max = 100,
+     .above_min = true},
     {"mask_truncated_completions", OPTION_BOOL, FIELD(mask_truncated_completions), "false",
      "learn nothing from completions that were cut by length"},
     {"dynamic_sampling", OPTION_INT, FIELD(dynamic_sampling), "0",
@@ -74,6 +87,10 @@ int cmd_grpo(int argc, char **argv)
                  .epsilon_high = args.epsilon_high > 0 || type == GRPO_CISPO ? args.epsilon_high : args.epsilon,
                  .delta = args.delta,
                  .beta = args.beta,
+                 .sapo_temperature = {args.sapo_temperature_pos, args.sapo_temperature_neg},
+                 .vespo_k = {args.vespo_k_pos, args.vespo_k_neg},
+                 .vespo_lambda = {args.vespo_lambda_pos, args.vespo_lambda_neg},
+                 .off_policy_mask_threshold = args.off_policy_mask_threshold,
                  .use_bias_correction_kl = args.use_bias_correction_kl,
                  .max_completion_length = (size_t)args.online.response_length},
     };

@@ -6,11 +6,13 @@
 #include "objective/check.h"
 #include "objective/clip.h"
 #include "objective/kl.h"
+#include "objective/soft.h"
 #include "util/mem.h"
 
 const char *const grpo_loss_type_names[] = {
     [GRPO] = "grpo",      [GRPO_BNPO] = "bnpo",   [GRPO_DR] = "dr_grpo",
-    [GRPO_DAPO] = "dapo", [GRPO_CISPO] = "cispo", NULL};
+    [GRPO_DAPO] = "dapo", [GRPO_CISPO] = "cispo", [GRPO_SAPO] = "sapo",
+    [GRPO_LUSPO] = "luspo", [GRPO_VESPO] = "vespo", NULL};
 const char *const importance_sampling_level_names[] = {
     [LEVEL_TOKEN] = "token", [LEVEL_SEQUENCE] = "sequence", NULL};
 
@@ -22,24 +24,29 @@ struct completion {
     double *kl, *dkl;
 };
 
-static struct clipped token_loss(double w, double logp, double advantage,
-                                 const struct grpo_config *cfg)
+/* A loss in which the ratio is a constant: its gradient is that of logp. */
+static bool constant_ratio(const struct grpo_config *cfg)
 {
-    if (cfg->loss_type != GRPO_CISPO)
-        return clipped_loss(w, advantage, 1 - cfg->epsilon, 1 + cfg->epsilon_high,
-                            cfg->delta > 0 ? cfg->delta : INFINITY);
-    double constant = -fmin(w, cfg->epsilon_high) * advantage;
-    return (struct clipped){constant * logp, constant, w > cfg->epsilon_high && advantage > 0};
+    return cfg->loss_type == GRPO_CISPO || cfg->loss_type == GRPO_VESPO;
 }
 
-/* The ratio of the whole completion; share: out, a token's part in its logarithm. */
-static double whole_ratio(double *share, const struct completion *c, const struct grpo_config *cfg)
+/* phi: vespo's, of the whole completion. */
+static struct clipped token_loss(double w, double phi, double logp, double advantage, const struct grpo_config *cfg)
+{
+    double constant = -advantage * (cfg->loss_type == GRPO_VESPO ? phi : fmin(w, cfg->epsilon_high));
+    if (cfg->loss_type == GRPO_SAPO)
+        return sapo_loss(w, advantage, cfg->sapo_temperature[advantage > 0 ? 0 : 1]);
+    if (constant_ratio(cfg))
+        return (struct clipped){constant * logp, constant, cfg->loss_type == GRPO_CISPO && w > cfg->epsilon_high && advantage > 0};
+    return clipped_loss(w, advantage, 1 - cfg->epsilon, 1 + cfg->epsilon_high, cfg->delta > 0 ? cfg->delta : INFINITY);
+}
+
+static double log_ratio(const struct completion *c)
 {
     double sum = 0;
     for (size_t t = 0; t < c->n; t++)
         sum += c->logp[t] - c->old_logp[t];
-    *share = cfg->importance_sampling_level == LEVEL_SEQUENCE ? 1 / (double)c->n : 1;
-    return exp(sum * *share);
+    return sum;
 }
 
 /* Add the completion to *loss and the sums; its gradient into dlogp (n), where that is not NULL. */
@@ -47,18 +54,24 @@ static void add_completion(double *loss, double *dlogp, struct grpo_sums *s,
                            const struct completion *c, const struct grpo_config *cfg)
 {
     bool one = cfg->importance_sampling_level != LEVEL_TOKEN;
-    double share = 1, whole = one ? whole_ratio(&share, c, cfg) : 1, kl_sum = 0, sum = 0;
+    double ratio = log_ratio(c), share = cfg->importance_sampling_level == LEVEL_SEQUENCE ? 1 / (double)c->n : 1; /* a token's in it */
+    double whole = exp(ratio * share), kl_sum = 0, sum = 0;
     double through = cfg->importance_sampling_level == LEVEL_COMPLETION ? (double)c->n : 1; /* it moves n tokens' losses */
+    int sign = c->advantage >= 0 ? 0 : 1;
+    double phi = cfg->loss_type == GRPO_VESPO ? vespo_weight(ratio, cfg->vespo_k[sign], cfg->vespo_lambda[sign]) : 0;
+    bool left = cfg->off_policy_mask_threshold > 0 && c->advantage < 0 && -ratio / (double)c->n > cfg->off_policy_mask_threshold;
     size_t low = 0, high = 0;
+    s->phi += phi;
+    s->left_behind += left;
     for (size_t t = 0; cfg->beta != 0 && t < c->n; t++)
         kl_sum += c->kl[t];
     for (size_t t = 0; t < c->n; t++) {
         double w = one ? whole : exp(c->logp[t] - c->old_logp[t]), gradient;
-        struct clipped l = token_loss(w, c->logp[t], c->advantage, cfg);
+        struct clipped l = token_loss(w, phi, c->logp[t], c->advantage, cfg);
         low += l.clipped && c->advantage < 0;
         high += l.clipped && c->advantage > 0;
-        sum += l.loss;
-        gradient = cfg->loss_type == GRPO_CISPO ? l.gradient : through * l.gradient;
+        sum += left ? 0 : l.loss;
+        gradient = left ? 0 : constant_ratio(cfg) ? l.gradient : through * l.gradient;
         if (cfg->beta != 0) {
             double scale = cfg->use_bias_correction_kl ? w : 1;
             sum += cfg->beta * scale * c->kl[t];
@@ -87,7 +100,10 @@ static double weight_of(size_t n, const struct grpo_counts *counts, const struct
     double completions = (double)counts->completions;
     switch (cfg->loss_type) {
     case GRPO:
+    case GRPO_SAPO:
         return 1 / ((double)n * completions);
+    case GRPO_LUSPO:
+        return 1 / completions;
     case GRPO_DR:
         return 1 / (completions * (double)cfg->max_completion_length);
     default:
@@ -95,16 +111,33 @@ static double weight_of(size_t n, const struct grpo_counts *counts, const struct
     }
 }
 
+static int check_soft(const struct grpo_config *cfg, struct err *err)
+{
+    bool sapo = cfg->loss_type == GRPO_SAPO, vespo = cfg->loss_type == GRPO_VESPO;
+    enum importance_sampling_level level = cfg->importance_sampling_level;
+    for (int i = 0; i < 2; i++)
+        if ((sapo && check_positive("sapo_temperature", cfg->sapo_temperature[i], err)) ||
+            (vespo && (check_not_negative("vespo_k", cfg->vespo_k[i], err) || check_positive("vespo_lambda", cfg->vespo_lambda[i], err))))
+            return -1;
+    if (vespo && level != LEVEL_TOKEN)
+        return err_set(err, "'importance_sampling_level' is '%s': loss_type 'vespo' weighs whole completions by itself; leave it at 'token'",
+                       importance_sampling_level_names[level]);
+    if (cfg->loss_type == GRPO_LUSPO && level != LEVEL_SEQUENCE)
+        return err_set(err, "loss_type 'luspo' is GSPO with another sum: it asks for 'importance_sampling_level' 'sequence'");
+    return 0;
+}
+
 int grpo_check(const struct grpo_config *cfg, struct err *err)
 {
-    bool cispo = cfg->loss_type == GRPO_CISPO;
-    if (check_positive("epsilon_high", cfg->epsilon_high, err) ||
-        check_not_negative("delta", cfg->delta, err) || check_not_negative("beta", cfg->beta, err))
+    bool clips = !constant_ratio(cfg) && cfg->loss_type != GRPO_SAPO, cispo = cfg->loss_type == GRPO_CISPO;
+    if (((clips || cispo) && check_positive("epsilon_high", cfg->epsilon_high, err)) ||
+        check_not_negative("delta", cfg->delta, err) || check_not_negative("beta", cfg->beta, err) ||
+        check_not_negative("off_policy_mask_threshold", cfg->off_policy_mask_threshold, err) || check_soft(cfg, err))
         return -1;
-    if (cispo && cfg->delta > 0)
-        return err_set(err, "'delta' is %g: loss_type 'cispo' has no second branch to bound; leave it out",
-                       cfg->delta);
-    if (!cispo && check_positive("epsilon", cfg->epsilon, err))
+    if (!clips && cfg->delta > 0)
+        return err_set(err, "'delta' is %g: loss_type '%s' has no second branch to bound; leave it out",
+                       cfg->delta, grpo_loss_type_names[cfg->loss_type]);
+    if (clips && check_positive("epsilon", cfg->epsilon, err))
         return -1;
     if (cfg->importance_sampling_level == LEVEL_COMPLETION && cfg->beta != 0)
         return err_set(err, "'beta' is %g: where a completion is one action the KL belongs in the reward", cfg->beta);
@@ -182,5 +215,7 @@ void grpo_stats(struct grpo_stats *stats, const struct grpo_sums *s, const struc
         .low_min = s->low_min,
         .high_mean = s->high / n,
         .high_max = s->high_max,
+        .phi = s->completions ? s->phi / (double)s->completions : 0,
+        .left_behind = s->completions ? (double)s->left_behind / (double)s->completions : 0,
     };
 }

@@ -10,6 +10,7 @@
  *     loss = max(-A min(w, delta), -A clip(w, low, high))              all but cispo; see clip.h
  *     loss = -min(w, epsilon_high) A logp, w a constant                cispo (MiniMax 2025, "MiniMax-M1",
  *                                                                      eq. 4)
+ *     loss = -A f(w), loss = -phi A logp                               sapo, vespo: objective/soft.h
  *     loss = loss + beta kl,  kl = e^(ref_logp - logp) - (ref_logp - logp) - 1              (k3)
  *
  * With use_bias_correction_kl kl is w kl (DeepSeek-AI 2025, "DeepSeek-V3.2", section 3.1): its
@@ -22,7 +23,13 @@
  *     dr_grpo   completions * max_completion_length (Liu et al. 2025, "Understanding R1-Zero-like
  *               training"): long wrong answers are not let off
  *     dapo      the tokens of the whole batch of rollouts over its number of steps (Yu et al. 2025,
- *               "DAPO", eq. 8); cispo has the same.  With one step it is bnpo
+ *               "DAPO", eq. 8); cispo and vespo have the same.  With one step it is bnpo
+ *     sapo      as grpo
+ *     luspo     the number of completions alone (arXiv:2602.05261): a long answer counts for as much as it has
+ *               tokens, which GSPO's mean takes from it; asks for the level "sequence"
+ *
+ * off_policy_mask_threshold (DeepSeek-AI 2025, "DeepSeek-V3.2", section 3.1): a completion with A < 0 whose mean of
+ * old_logp - logp is above it, which the policy has left behind already, is not pushed down any further; its KL still counts.
  *
  * RLOO (Ahmadian et al. 2024, "Back to basics", as TRL's RLOOTrainer has it) is loss_type grpo at the
  * level "completion": a completion is one action with one ratio, and at w = 1 the gradient is
@@ -41,7 +48,7 @@
 
 #include "util/err.h"
 
-enum grpo_loss_type { GRPO, GRPO_BNPO, GRPO_DR, GRPO_DAPO, GRPO_CISPO };
+enum grpo_loss_type { GRPO, GRPO_BNPO, GRPO_DR, GRPO_DAPO, GRPO_CISPO, GRPO_SAPO, GRPO_LUSPO, GRPO_VESPO };
 enum importance_sampling_level { LEVEL_TOKEN, LEVEL_SEQUENCE, LEVEL_COMPLETION };
 
 /* TRL's names in the order of the enums, then NULL; it has none for the last level. */
@@ -50,8 +57,11 @@ extern const char *const grpo_loss_type_names[], *const importance_sampling_leve
 struct grpo_config {
     enum grpo_loss_type loss_type;
     enum importance_sampling_level importance_sampling_level;
-    double epsilon;      /* 0.2; not read by cispo */
+    double epsilon;      /* 0.2; not read by cispo, sapo and vespo */
     double epsilon_high; /* as epsilon; cispo: the cap of the ratio itself, 5 */
+    double sapo_temperature[2];       /* A > 0, else: 1, 1.05; read by sapo */
+    double vespo_k[2], vespo_lambda[2]; /* A >= 0, else: 2, 3 and 3, 2; read by vespo */
+    double off_policy_mask_threshold; /* nats a token; 0: none */
     double delta;        /* above 1 + epsilon_high; 0: none */
     double beta;         /* 0: no KL, and ref_logp is not read */
     bool use_bias_correction_kl;
@@ -72,12 +82,16 @@ struct grpo_sums {
     double low, high;         /* clipped with A < 0 and w < low, with A > 0 and w > high: tokens, or
                                  completions where they have one ratio; cispo: high alone */
     double low_min, high_max; /* the same as a share of one completion */
+    double phi;               /* vespo: over completions */
+    size_t left_behind;       /* completions that off_policy_mask_threshold took out */
 };
 
 /* Means, under TRL's keys. */
 struct grpo_stats {
     double loss, kl;
     double region_mean, low_mean, low_min, high_mean, high_max; /* clip_ratio/.. */
+    double phi;         /* vespo/phi_seq_mean */
+    double left_behind; /* share of completions */
 };
 void grpo_stats(struct grpo_stats *stats, const struct grpo_sums *sums,
                 const struct grpo_config *cfg);

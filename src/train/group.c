@@ -176,6 +176,10 @@ static void put_clipping(struct metrics *m, const struct grpo_stats *s, const st
         metrics_put(m, "cispo_clip_ratio", s->high_mean);
         return;
     }
+    if (cfg->loss_type == GRPO_VESPO)
+        metrics_put(m, "vespo/phi_seq_mean", s->phi);
+    if (cfg->loss_type == GRPO_VESPO || cfg->loss_type == GRPO_SAPO)
+        return;
     metrics_put(m, "clip_ratio/region_mean", s->region_mean);
     metrics_put(m, "clip_ratio/low_mean", s->low_mean);
     metrics_put(m, "clip_ratio/low_min", s->low_min);
@@ -203,6 +207,8 @@ static void report(const struct group *g, const struct pass *p, struct metrics *
     if (o->loss.beta != 0)
         metrics_put(m, "kl", s.kl);
     put_clipping(m, &s, &o->loss);
+    if (o->loss.off_policy_mask_threshold > 0)
+        metrics_put(m, "off_policy_masked", s.left_behind);
 }
 
 int group_update(struct group *g, const struct experience *x, uint32_t iteration, double lr, bool sampled, struct optimizer *o,

@@ -30,8 +30,11 @@ def trainer(logps, steps_per_generation=1, **settings):
     me = types.SimpleNamespace(
         accelerator=Accelerator(), model=types.SimpleNamespace(training=True), _metrics={"train": defaultdict(list)},
         args=types.SimpleNamespace(delta=settings.get("delta"), use_bias_correction_kl=settings["use_bias_correction_kl"],
-                                   steps_per_generation=steps_per_generation),
-        aux_loss_enabled=False, top_entropy_quantile=1.0, beta=settings["beta"], off_policy_mask_threshold=None,
+                                   steps_per_generation=steps_per_generation, sapo_temperature_pos=1.0, sapo_temperature_neg=1.05,
+                                   vespo_k_pos=2.0, vespo_lambda_pos=3.0, vespo_k_neg=3.0, vespo_lambda_neg=2.0),
+        aux_loss_enabled=False, top_entropy_quantile=1.0, beta=settings["beta"],
+        off_policy_mask_threshold=settings.get("off_policy_mask_threshold"), get_off_policy_mask=GRPOTrainer.get_off_policy_mask,
+        get_gamma_weights=GRPOTrainer.get_gamma_weights,
         importance_sampling_level=settings["importance_sampling_level"], loss_type=settings["loss_type"],
         epsilon_low=settings["epsilon"], epsilon_high=settings["epsilon_high"], use_vllm=False,
         current_gradient_accumulation_steps=1, max_completion_length=settings["max_completion_length"],
@@ -90,6 +93,14 @@ if __name__ == "__main__":
         case(GRPOTrainer, loss_type="cispo", epsilon_high=1.3),
         case(GRPOTrainer, loss_type="cispo", epsilon_high=1.1, beta=0.04, use_bias_correction_kl=True, mask=True),
         case(GRPOTrainer, loss_type="cispo", epsilon_high=1.05, importance_sampling_level="sequence"),
+        case(GRPOTrainer, loss_type="sapo"),
+        case(GRPOTrainer, loss_type="sapo", importance_sampling_level="sequence", beta=0.04, mask=True),
+        case(GRPOTrainer, loss_type="luspo", importance_sampling_level="sequence", epsilon=0.03, epsilon_high=0.04),
+        case(GRPOTrainer, loss_type="luspo", importance_sampling_level="sequence", beta=0.04, use_bias_correction_kl=True),
+        case(GRPOTrainer, loss_type="vespo"),
+        case(GRPOTrainer, loss_type="vespo", beta=0.04, use_bias_correction_kl=True, mask=True),
+        case(GRPOTrainer, loss_type="dapo", off_policy_mask_threshold=0.02, beta=0.04),
+        case(GRPOTrainer, loss_type="sapo", off_policy_mask_threshold=0.05, importance_sampling_level="sequence"),
     ]
     rloo = case(RLOOTrainer, loss_type="rloo")
     rewards = torch.tensor(given["rewards"], dtype=D)
