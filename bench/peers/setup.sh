@@ -2,7 +2,7 @@
 # Installs the peers of `make bench` in FOLDER, each in a virtual environment of its own, and writes the model in the
 # forms they read.  What is there already is used as it is; what cannot be had is said, and the bench goes on without it.
 # Usage: bench/peers/setup.sh FOLDER MODEL.gguf
-# Prints the folder of the model's forms on standard output, all else on standard error.
+# Prints the folder of the model's forms on standard output, all else on standard error.  ONLY=trl: TRL and no other peer.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
@@ -47,7 +47,9 @@ form() {
 forms=$peers/models/$(sha256sum <"$model" | cut -c 1-12)
 mkdir -p "$forms"
 environment trl && form folder "$peers/trl/bin/python" "$here/model.py" "$model" || true
-environment trl-ppo || true
-CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF ${CMAKE_ARGS:-}" environment llama --no-binary llama-cpp-python &&
-    form gguf "$peers/llama/bin/python" "$here/llama_convert.py" "$model" || true
+if [ "${ONLY:-}" != trl ]; then
+    environment trl-ppo || true
+    CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF ${CMAKE_ARGS:-}" environment llama --no-binary llama-cpp-python &&
+        form gguf "$peers/llama/bin/python" "$here/llama_convert.py" "$model" || true
+fi
 printf '%s\n' "$forms"

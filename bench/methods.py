@@ -1,0 +1,216 @@
+"""The rows and the tables of bench/methods.sh; nothing but Python is needed.
+Usage: methods.py make FILE FOLDER | methods.py table FOLDER"""
+import gzip
+import hashlib
+import json
+import math
+import os
+import random
+import sys
+
+STYLE, OTHERS = "entertainment", ("normal", "business", "academy", "literature")
+JUDGE, LEARN, HELD_OUT = 200, 240, 100
+BOOTSTRAP = 4000
+PAIRWISE = ("dpo", "ipo", "kto", "orpo", "simpo")
+ONLINE = ("grpo", "ppo", "ppo-ensemble")
+
+
+def share(text):
+    """A number in 0 .. 1 that belongs to the text."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def write(folder, name, rows):
+    with open(os.path.join(folder, name + ".jsonl"), "w", encoding="utf-8") as f:
+        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def make(file, folder):
+    """Queries, in an order that belongs to them, go to the judge, to the policy or stay held out.  People are taken to prefer an
+    answer in STYLE to one in another style, which one belongs to the query."""
+    with gzip.open(file, "rt", encoding="utf-8") as f:
+        rows = [r for r in json.load(f) if len(r["query"]) <= 300 and r["responses"][STYLE].strip()]
+    rows.sort(key=lambda r: share(r["query"]))
+    pairs, seen = [], set()
+    for row in rows:
+        other = OTHERS[int(share("other" + row["query"]) * len(OTHERS))]
+        chosen, rejected = row["responses"][STYLE].strip(), row["responses"][other].strip()
+        if row["query"] not in seen and rejected and chosen != rejected:
+            seen.add(row["query"])
+            pairs.append({"id": f"q{len(pairs)}", "prompt": row["query"], "chosen": chosen, "rejected": rejected,
+                          "plain": row["responses"]["normal"].strip()})
+    need = JUDGE + LEARN + HELD_OUT
+    if len(pairs) < need:
+        sys.exit(f"methods: '{file}' has {len(pairs)} usable queries, and {need} are needed")
+
+    def cut(part):
+        return [{k: r[k] for k in ("id", "prompt", "chosen", "rejected")} for r in part]
+
+    judge, learn, held = pairs[:JUDGE], pairs[JUDGE:JUDGE + LEARN], pairs[JUDGE + LEARN:need]
+    write(folder, "judge", cut(judge))
+    write(folder, "learn", cut(learn))
+    write(folder, "heldout", cut(held))
+    write(folder, "prompts", [{"id": r["id"], "prompt": r["prompt"]} for r in learn])
+    write(folder, "prompts-heldout", [{"id": r["id"], "prompt": r["prompt"]} for r in held])
+    write(folder, "demonstrations", [{"prompt": r["prompt"], "completion": r["plain"]} for r in judge + learn if r["plain"]])
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def interval(values):
+    """Mean and its 95 % interval by the bootstrap over prompts."""
+    numbers = random.Random(1)
+    n = len(values)
+    means = sorted(sum(values[numbers.randrange(n)] for _ in range(n)) / n for _ in range(BOOTSTRAP))
+    return sum(values) / n, means[int(0.025 * BOOTSTRAP)], means[int(0.975 * BOOTSTRAP) - 1]
+
+
+def show(v, digits, scale=1):
+    return "%.*f [%.*f, %.*f]" % (digits, scale * v[0], digits, scale * v[1], digits, scale * v[2])
+
+
+def three(o):
+    return o["value"], o["lo"], o["hi"]
+
+
+def one(value):
+    """`hone score` writes a list where a row has several answers."""
+    return value[0] if isinstance(value, list) else value
+
+
+class Samples:
+    """Answers of the SFT policy to each held-out prompt, as the judge and each reward see them.  Answer 0 of a prompt stands for
+    the policy itself; the others are what is chosen from."""
+
+    def __init__(self, folder):
+        rows = read(os.path.join(folder, "samples.jsonl"))
+        self.prompts = {}
+        for i, row in enumerate(rows):
+            self.prompts.setdefault(row["id"].rsplit("-", 1)[0] if "index" not in row else row["index"], []).append(i)
+        self.words = [len(row["completion"].split()) for row in rows]
+        self.score = {}
+        for name in ("gold", "single", "mean", "min", "uwo", "whole"):
+            self.score[name] = [one(row["score"]) for row in read(os.path.join(folder, f"scores-{name}.jsonl"))]
+
+    def best(self, name, n):
+        """Of each prompt: the answer that `name` likes best among the first n candidates, and the policy's own."""
+        out = []
+        for group in self.prompts.values():
+            candidates = group[1:n + 1]
+            out.append((max(candidates, key=lambda i: self.score[name][i]), group[0]))
+        return out
+
+
+def bound(n):
+    return math.log(n) - (n - 1) / n
+
+
+def win(a, b):
+    return 1.0 if a > b else 0.5 if a == b else 0.0
+
+
+def minutes(folder, name):
+    """Processor minutes of a step; ? where it was gone on with."""
+    times = dict(line.split() for line in open(os.path.join(folder, "clock.txt"), encoding="utf-8"))
+    value = float(times.get(name, "nan"))
+    return "?" if math.isnan(value) else "%.1f" % (value / 60)
+
+
+def ranks(values):
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    out = [0.0] * len(values)
+    for r, i in enumerate(order):
+        out[i] = float(r)
+    return out
+
+
+def correlation(x, y):
+    n = len(x)
+    mx, my = sum(x) / n, sum(y) / n
+    sxy = sum((a - mx) * (b - my) for a, b in zip(x, y))
+    return sxy / math.sqrt(sum((a - mx) ** 2 for a in x) * sum((b - my) ** 2 for b in y))
+
+
+def standard(values):
+    n = len(values)
+    mean = sum(values) / n
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / n)
+    return [(v - mean) / deviation for v in values]
+
+
+def uncertainty(folder, samples):
+    """Does an ensemble's disagreement say where it is wrong?  Wrong: far from the gold, both in standard deviations."""
+    groups = list(samples.prompts.values())
+    gold = standard(samples.score["gold"])
+    spread = {}
+    print("\nis the disagreement of four larger where they are further from the gold?  rank correlation over all %d samples"
+          % len(gold))
+    for name, words in (("mean", "last six layers adapted"), ("whole", "all layers adapted")):
+        rows = read(os.path.join(folder, f"scores-{name}.jsonl"))
+        spread[name] = [one(row["std"]) for row in rows]
+        wrong = [abs(a - b) for a, b in zip(standard([one(row["score"]) for row in rows]), gold)]
+        numbers = random.Random(1)
+        draws = []
+        for _ in range(400):
+            picked = [i for _ in groups for i in groups[numbers.randrange(len(groups))]]
+            draws.append(correlation(ranks([spread[name][i] for i in picked]), ranks([wrong[i] for i in picked])))
+        draws.sort()
+        print("  %-26s %s" % (words, show((correlation(ranks(spread[name]), ranks(wrong)), draws[10], draws[389]), 3)))
+    print("  the two disagreements with each other: %.3f" % correlation(ranks(spread["mean"]), ranks(spread["whole"])))
+
+
+def table(folder):
+    print("reward models on %d held-out pairs" % HELD_OUT)
+    for name in ("gold", "ensemble/members/1", "ensemble", "whole/members/1", "whole"):
+        quality = json.load(open(os.path.join(folder, name, "manifest.json"), encoding="utf-8"))["quality"]
+        q = quality["after"]
+        print("  %-20s accuracy %s  ECE %s" % (name, show(three(q["accuracy"]), 1, 100), show(three(q["ece"]), 3)))
+
+    print("\n%-14s %-22s %-22s %-24s %-20s %8s" % ("", "beats SFT (gold), %", "gold above SFT's", "KL to SFT, nats", "words", "core-min"))
+    for name in PAIRWISE + ONLINE:
+        path = os.path.join(folder, f"compare-{name}.json")
+        if not os.path.exists(path):
+            continue
+        with open(path, encoding="utf-8") as f:
+            o = json.load(f)
+        judge = o["judges"][0]
+        # `hone compare` gives the KL of its first model to its second in nats a completion
+        print("%-14s %-22s %-22s %-24s %-20s %8s" % (
+            name, show(three(judge["win_rate"]), 1, 100), show(three(judge["score_difference"]), 2), show(three(o["kl"]), 1),
+            show(three(o["a"]["words"]), 1), minutes(folder, name)))
+    samples = Samples(folder)
+    gold = samples.score["gold"]
+    for name in ("single", "mean"):
+        picked = samples.best(name, 16)
+        print("%-14s %-22s %-22s %-24s %-20s %8s" % (
+            "best of 16" if name == "single" else "  by ensemble", show(interval([win(gold[i], gold[own]) for i, own in picked]), 1, 100),
+            show(interval([gold[i] - gold[own] for i, own in picked]), 2), "%.2f at most" % bound(16),
+            show(interval([samples.words[i] for i, _ in picked]), 1), minutes(folder, "samples")))
+
+    print("\nbest of n: gold of the chosen answer above that of the policy's own (95%), at the same n and so the same KL")
+    print("%4s %6s" % ("n", "KL <=") + "".join("  %-24s" % s for s in ("single", "mean", "min", "uwo", "mean less single, paired")))
+    for n in (1, 2, 4, 8, 16):
+        cells = [show(interval([gold[i] - gold[own] for i, own in samples.best(name, n)]), 2) for name in ("single", "mean", "min", "uwo")]
+        paired = [gold[i] - gold[j] for (i, _), (j, _) in zip(samples.best("mean", n), samples.best("single", n))]
+        print("%4d %6.2f" % (n, bound(n)) + "".join("  %-24s" % c for c in cells + [show(interval(paired), 2)]))
+
+    uncertainty(folder, samples)
+
+    print("\nPPO from one reward model and from the ensemble, by iteration: KL in nats, gold, and the reward's own score")
+    for name in ("ppo", "ppo-ensemble"):
+        path = os.path.join(folder, name, "metrics.jsonl")
+        if os.path.exists(path):
+            line = ["%.1f/%.2f/%.2f" % (m["monitor/kl"], m["monitor/gold"], m["objective/scores"]) for m in read(path)]
+            print("  %-14s %s" % (name, "  ".join(line)))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["make"] and len(sys.argv) == 4:
+        make(*sys.argv[2:])
+    elif sys.argv[1:2] == ["table"] and len(sys.argv) == 3:
+        table(sys.argv[2])
+    else:
+        sys.exit(__doc__)
