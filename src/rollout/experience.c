@@ -141,6 +141,28 @@ void experience_take(struct experience *x, struct experience *from, const bool *
     *x = both;
 }
 
+void experience_join(struct experience *x, struct experience *from)
+{
+    ENSURE(x->examples.n == from->examples.n);
+    struct experience both = {.examples = x->examples}, *sources[] = {x, from};
+    for (size_t i = 0; i < both.examples.n; i++) {
+        struct example *e = &both.examples.list[i], *other = &from->examples.list[i];
+        e->completions = xreallocarray(e->completions, e->n_completions + other->n_completions, sizeof *e->completions);
+        memcpy(e->completions + e->n_completions, other->completions, other->n_completions * sizeof *e->completions);
+        e->n_completions += other->n_completions;
+        other->n_completions = 0; /* what was moved is not its any more */
+    }
+    x->examples = (struct examples){0};
+    allocate(&both);
+    for (size_t i = 0, at = 0; i < both.examples.n; i++)
+        for (size_t s = 0; s < 2; s++)
+            for (size_t c = sources[s]->tree[i]; c < sources[s]->tree[i + 1]; c++)
+                copy_completion(&both, at++, sources[s], c);
+    experience_release(x);
+    experience_release(from);
+    *x = both;
+}
+
 int experience_finish(struct experience *x, const struct experience_config *c, struct err *err)
 {
     size_t tokens = x->first[x->n];

@@ -38,6 +38,9 @@ char *experience_text(const struct experience *x, size_t tree, size_t completion
 /* Move the trees of `from` with keep[tree] to the end of x (which may be empty, all 0); `from` is released. */
 void experience_take(struct experience *x, struct experience *from, const bool *keep);
 
+/* Give each tree of x the completions of the same tree of `from`, behind its own; `from` is released. */
+void experience_join(struct experience *x, struct experience *from);
+
 struct experience_config {
     double kl_coef, gamma, lam;
     bool whiten_rewards, whiten_advantages;
