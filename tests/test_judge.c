@@ -111,7 +111,8 @@ static void test_against_questions_alone(void **state)
     expect_near(straight[3], 0.5, 0, "the same answer twice", 0);
 }
 
-/* Both orders hold the same two answers, the first's behind the first label, and the question ends with the generation prompt. */
+/* Both orders hold the same two answers, the first's behind the first label, and the question ends with the generation prompt.
+ */
 static void test_the_question(void **state)
 {
     (void)state;
@@ -123,7 +124,8 @@ static void test_the_question(void **state)
         struct buf text;
         buf_init(&text, 1 << 20);
         tokenizer_decode(model.tokenizer, &text, orders[k].data, orders[k].n, false);
-        const char *good = strstr(text.data, "post office"), *bad = strstr(text.data, "I do not know."), *label = strstr(text.data, "Answer 2:");
+        const char *good = strstr(text.data, "post office"), *bad = strstr(text.data, "I do not know."),
+                   *label = strstr(text.data, "Answer 2:");
         assert_true(good && bad && label && strstr(text.data, "it rhymes") && strstr(text.data, "[assistant]\nIn which town"));
         assert_true(k == 0 ? good < label && label < bad : bad < label && label < good);
         assert_string_equal(text.data + text.len - strlen("<|im_start|>assistant\n"), "<|im_start|>assistant\n");
@@ -240,9 +242,12 @@ static void test_by_scores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_questions_alone), cmocka_unit_test(test_the_question),
-        cmocka_unit_test(test_answers_stay_inside_their_quotes), cmocka_unit_test(test_long_texts_are_cut),
-        cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_by_scores),
+        cmocka_unit_test(test_against_questions_alone),
+        cmocka_unit_test(test_the_question),
+        cmocka_unit_test(test_answers_stay_inside_their_quotes),
+        cmocka_unit_test(test_long_texts_are_cut),
+        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_by_scores),
     };
     return cmocka_run_group_tests(tests, enter, leave);
 }

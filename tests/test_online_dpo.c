@@ -1,6 +1,6 @@
-/* Losses of online DPO, XPO and Nash-MD: beside TRL's own code (golden/online_dpo.json, made by golden/make/online_dpo.py), gradients
- * against central finite differences, soft labels, and what is refused.  Sampling from a mixture of two nets: against the mixture
- * computed from both nets' own distributions. */
+/* Losses of online DPO, XPO and Nash-MD: beside TRL's own code (golden/online_dpo.json, made by golden/make/online_dpo.py),
+ * gradients against central finite differences, soft labels, and what is refused.  Sampling from a mixture of two nets: against
+ * the mixture computed from both nets' own distributions. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -118,7 +118,7 @@ static void test_golden_trl(void **state)
     (void)state;
     size_t i, seen = 0;
     json_t *c;
-    json_array_foreach (json_object_get(golden, "cases"), i, c) {
+    json_array_foreach(json_object_get(golden, "cases"), i, c) {
         bool nash = !strcmp(json_string_value(json_object_get(c, "method")), "nash_md");
         if (nash)
             check_nash(c);
@@ -138,8 +138,8 @@ static void test_gradients(void **state)
     size_t rows = 0;
     for (size_t r = 0; r < preference_losses_n; r++) {
         const struct preference_loss *row = &preference_losses[r];
-        struct preference_config cfg = {.beta = 0.37, .label_smoothing = row->must_smooth ? 0.1 : 0, .f_alpha_divergence_coef = 1,
-                                        .discopop_tau = 0.05};
+        struct preference_config cfg = {
+            .beta = 0.37, .label_smoothing = row->must_smooth ? 0.1 : 0, .f_alpha_divergence_coef = 1, .discopop_tau = 0.05};
         if (!row->pair || row->free)
             continue;
         rows++;
@@ -152,7 +152,8 @@ static void test_gradients(void **state)
                 assert_int_equal(online_dpo_loss(&up, row, &p, 0.17, &cfg, &err), 0);
                 p.logp[side] -= 2 * STEP;
                 assert_int_equal(online_dpo_loss(&down, row, &p, 0.17, &cfg, &err), 0);
-                expect_near(l.dlogp[side], (up.dpo + up.xpo - down.dpo - down.xpo) / (2 * STEP), GRADIENT_TOLERANCE, row->name, w);
+                expect_near(l.dlogp[side], (up.dpo + up.xpo - down.dpo - down.xpo) / (2 * STEP), GRADIENT_TOLERANCE, row->name,
+                            w);
             }
     }
     assert_true(rows >= 10);
@@ -269,13 +270,21 @@ static void close_nets(void)
 }
 
 /* Completions of all prompts. */
-static void sample(struct request *r, const struct adapter *one, const struct adapter *other, float coef, size_t first_sample, size_t slots)
+static void sample(struct request *r, const struct adapter *one, const struct adapter *other, float coef, size_t first_sample,
+                   size_t slots)
 {
     struct err err;
     for (size_t p = 0; p < PROMPTS; p++)
-        r[p] = (struct request){.prompt = prompts[p], .n_prompt = lengths[p], .n_samples = SAMPLES, .max_new_tokens = NEW,
-                                .sampling = {.temperature = 0.8f, .top_p = 1, .seed = 3, .round = 2}, .adapter = one,
-                                .mix_adapter = other, .mixture_coef = coef, .key = (uint32_t)p, .first_sample = first_sample};
+        r[p] = (struct request){.prompt = prompts[p],
+                                .n_prompt = lengths[p],
+                                .n_samples = SAMPLES,
+                                .max_new_tokens = NEW,
+                                .sampling = {.temperature = 0.8f, .top_p = 1, .seed = 3, .round = 2},
+                                .adapter = one,
+                                .mix_adapter = other,
+                                .mixture_coef = coef,
+                                .key = (uint32_t)p,
+                                .first_sample = first_sample};
     if (generate_all(&model, r, PROMPTS, slots, NULL, NULL, &err))
         fail_msg("%s", err.text);
 }
@@ -300,13 +309,14 @@ static void expect_same_samples(const struct request *a, const struct request *b
 static bool differ(const struct request *a, const struct request *b)
 {
     for (size_t p = 0; p < PROMPTS; p++)
-        if (a[p].samples[0].n != b[p].samples[0].n || memcmp(a[p].samples[0].logps, b[p].samples[0].logps, sizeof(float) * a[p].samples[0].n))
+        if (a[p].samples[0].n != b[p].samples[0].n ||
+            memcmp(a[p].samples[0].logps, b[p].samples[0].logps, sizeof(float) * a[p].samples[0].n))
             return true;
     return false;
 }
 
-/* At its ends, and of two nets that are one, the mixture is a net's own sampling, to the bit; a later completion's random numbers do
- * not depend on which request asks for it. */
+/* At its ends, and of two nets that are one, the mixture is a net's own sampling, to the bit; a later completion's random
+ * numbers do not depend on which request asks for it. */
 static void test_mixture_of_one(void **state)
 {
     (void)state;
@@ -357,8 +367,8 @@ static double *distributions(const struct adapter *adapter, size_t prompt, const
     return out;
 }
 
-/* A sampled token's log-prob is the mixture's, c log p_2 + (1 - c) log p_1 less the log of what that sums to; slots and threads do
- * not matter (law 2). */
+/* A sampled token's log-prob is the mixture's, c log p_2 + (1 - c) log p_1 less the log of what that sums to; slots and threads
+ * do not matter (law 2). */
 static void test_mixture_of_two(void **state)
 {
     (void)state;
@@ -397,8 +407,8 @@ static void test_mixture_of_two(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_trl), cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradient_of_nash_md),
-        cmocka_unit_test(test_soft_labels), cmocka_unit_test(test_refuses), cmocka_unit_test(test_mixture_of_one),
+        cmocka_unit_test(test_golden_trl),     cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradient_of_nash_md),
+        cmocka_unit_test(test_soft_labels),    cmocka_unit_test(test_refuses),   cmocka_unit_test(test_mixture_of_one),
         cmocka_unit_test(test_mixture_of_two),
     };
     golden = golden_json("tests/golden/online_dpo.json");

@@ -22,25 +22,34 @@ static const char *const methods[] = {"online_dpo", "xpo", "nash_md", NULL};
 #define FIELD(name) offsetof(struct online_dpo_args, name)
 static const struct option own[] = {
     {"method", OPTION_CHOICE, FIELD(method), NULL,
-     "who answers beside the policy: itself; the reference, with a bonus for what is new; a mixture of both, played against (Nash-MD)",
+     "who answers beside the policy: itself; the reference, with a bonus for what is new; a mixture of both, played against "
+     "(Nash-MD)",
      .choices = methods},
     {"reward", OPTION_LIST, FIELD(online.reward), NULL,
-     "what answers are compared by: a reward model, rule:.. or program:.. (docs/methods/rewards.md); several: their sum. Or else --judge",
+     "what answers are compared by: a reward model, rule:.. or program:.. (docs/methods/rewards.md); several: their sum. Or "
+     "else --judge",
      .value = "REWARD", .alias = "reward_model_path"},
     ONLINE_LENGTH("max_new_tokens", "response_length", "64"),
     ONLINE_MISSING_EOS_PENALTY("0"),
-    {"beta", OPTION_FLOAT, FIELD(beta), "0.1", "how strongly the policy is held to the reference", .min = 0, .max = 100, .above_min = true},
+    {"beta", OPTION_FLOAT, FIELD(beta), "0.1", "how strongly the policy is held to the reference", .min = 0, .max = 100,
+     .above_min = true},
     {"loss_type", OPTION_STRING, FIELD(loss_type), "sigmoid",
-     "of online_dpo and xpo: sigmoid, sigmoid_norm, robust, hinge, ipo, exo_pair, nca_pair, bco_pair, sppo_hard, apo_zero, apo_down, "
-     "discopop (docs/methods/dpo.md)", .value = "NAME"},
-    {"label_smoothing", OPTION_FLOAT, FIELD(label_smoothing), "0", "share of labels thought to be wrong (sigmoid, sigmoid_norm, robust; "
-     "exo_pair needs some: 0.001)", .min = 0, .max = 0.499},
+     "of online_dpo and xpo: sigmoid, sigmoid_norm, robust, hinge, ipo, exo_pair, nca_pair, bco_pair, sppo_hard, apo_zero, "
+     "apo_down, "
+     "discopop (docs/methods/dpo.md)",
+     .value = "NAME"},
+    {"label_smoothing", OPTION_FLOAT, FIELD(label_smoothing), "0",
+     "share of labels thought to be wrong (sigmoid, sigmoid_norm, robust; "
+     "exo_pair needs some: 0.001)",
+     .min = 0, .max = 0.499},
     {"soft_labels", OPTION_BOOL, FIELD(soft_labels), "false",
-     "let a chance of 0.7 count as 0.7, not as 1 (nash_md always does)"},
+     "let a chance of 0.7 count as 0.7, not as 1 (nash_md always does)", .min = 0},
     {"preference_temperature", OPTION_FLOAT, FIELD(preference_temperature), "1",
      "chances from rewards: sigmoid of their difference over this; 0: the higher one wins", .min = 0, .max = 1e6},
-    {"alpha", OPTION_FLOAT, FIELD(alpha), "1e-5", "of xpo: the bonus for what the reference would not write", .min = 0, .max = 100},
-    {"mixture_coef", OPTION_FLOAT, FIELD(mixture_coef), "0.5", "of nash_md: the reference's share in the opponent", .min = 0, .max = 1},
+    {"alpha", OPTION_FLOAT, FIELD(alpha), "1e-5", "of xpo: the bonus for what the reference would not write", .min = 0,
+     .max = 100},
+    {"mixture_coef", OPTION_FLOAT, FIELD(mixture_coef), "0.5", "of nash_md: the reference's share in the opponent", .min = 0,
+     .max = 1},
     {"num_iterations", OPTION_INT, FIELD(num_iterations), "1", "passes over each batch of rollouts", .min = 1, .max = 100},
     {"steps_per_generation", OPTION_INT, FIELD(steps_per_generation), "1", "optimiser steps of a pass", .min = 1, .max = 1e4},
 };
@@ -54,11 +63,13 @@ static const struct option_group groups[] = {
     TRAIN_GROUPS(offsetof(struct online_args, train))};
 static const struct option_spec spec = {
     .command = "online-dpo",
-    .summary = "Preference optimisation on the policy's own answers: each prompt is answered twice, a reward or an AI judge says which "
+    .summary = "Preference optimisation on the policy's own answers: each prompt is answered twice, a reward or an AI judge "
+               "says which "
                "answer is better, and the policy learns from the pair. Online DPO, XPO, Nash-MD.",
     .usage = "hone online-dpo --model M (--reward R | --judge J) --train-data PROMPTS --output-dir D [--flags]",
-    .example = "hone online-dpo --model runs/sft --reward runs/reward --train-data examples/helpdesk/prompts.jsonl --output-dir "
-               "runs/online-dpo",
+    .example =
+        "hone online-dpo --model runs/sft --reward runs/reward --train-data examples/helpdesk/prompts.jsonl --output-dir "
+        "runs/online-dpo",
     .groups = groups,
     .n_groups = ARRAY_LEN(groups),
 };
@@ -83,7 +94,8 @@ static int check(struct online_dpo_options *o, const struct online_dpo_args *a, 
     if (!judged && (a->judge.judge_adapter || a->judge.judge_criterion))
         return err_set(err, "--judge-adapter and --judge-criterion are of a --judge, and there is none");
     if (judged && a->online.missing_eos_penalty > 0)
-        return err_set(err, "--missing-eos-penalty is taken off a score, and a judge gives none: leave it out, or take --reward");
+        return err_set(err,
+                       "--missing-eos-penalty is taken off a score, and a judge gives none: leave it out, or take --reward");
     *o = (struct online_dpo_options){
         .method = (enum online_pair_method)a->method,
         .num_iterations = (size_t)a->num_iterations,
@@ -100,7 +112,8 @@ static int check(struct online_dpo_options *o, const struct online_dpo_args *a, 
     if (!o->loss || online_dpo_check(o, err))
         return -1;
     if (a->method == ONLINE_NASH_MD && a->online.train.full)
-        return err_set(err, "nash_md mixes two nets over one model, and with --full the policy is a model of its own: leave --full out");
+        return err_set(
+            err, "nash_md mixes two nets over one model, and with --full the policy is a model of its own: leave --full out");
     return 0;
 }
 
@@ -110,7 +123,8 @@ static int open_judge(struct job *j, struct err *err)
     if (!j->args->judge.judge)
         return 0;
     if (!o->t.base.model.tokenizer)
-        return err_set(err, "a judge reads answers as text, but '%s' has no tokenizer: name one with --tokenizer", o->t.base.model.path);
+        return err_set(err, "a judge reads answers as text, but '%s' has no tokenizer: name one with --tokenizer",
+                       o->t.base.model.path);
     if (judge_check_rows(&o->t.train_data, err) ||
         judge_model_open(&j->judge, &j->args->judge, online_base(o), (size_t)j->args->online.train.micro_batch_tokens, err))
         return -1;
@@ -195,8 +209,11 @@ static int compare(double *probability, struct job *j, const struct duel *d, str
     if (ties == n && !j->args->soft_labels && j->args->method == ONLINE_DPO && !j->said_alike && !j->args->online.train.quiet) {
         j->said_alike = true;
         progress_clear(&j->online.t.progress);
-        fprintf(stderr, "online-dpo: warning: iteration %.0f: no answer is better than the other one to its prompt, so there is nothing to "
-                        "learn from them\n", metrics_get(m, "step"));
+        fprintf(
+            stderr,
+            "online-dpo: warning: iteration %.0f: no answer is better than the other one to its prompt, so there is nothing to "
+            "learn from them\n",
+            metrics_get(m, "step"));
     }
     return 0;
 }
@@ -263,7 +280,8 @@ static void describe(const struct job *j, const struct duel *d, struct metrics *
 static int refer(struct job *j, struct experience *x, struct err *err)
 {
     const struct online_dpo_options *o = &j->method.options;
-    return online_logprobs(&j->online.t.learner, &j->online.reference, x, o->temperature, o->micro_batch_tokens, x->ref_logps, err);
+    return online_logprobs(&j->online.t.learner, &j->online.reference, x, o->temperature, o->micro_batch_tokens, x->ref_logps,
+                           err);
 }
 
 /* To the policy's answers those of the reference, whose log-probs are its sampler's (law 1). */
@@ -273,8 +291,8 @@ static void join_reference(struct experience *x, struct experience *answers)
     experience_join(x, answers);
 }
 
-static int learn(struct job *j, struct experience *x, struct experience *other, uint32_t iteration, double lr, struct metrics *m,
-                 bool *stop, struct err *err)
+static int learn(struct job *j, struct experience *x, struct experience *other, uint32_t iteration, double lr,
+                 struct metrics *m, bool *stop, struct err *err)
 {
     struct duel d = {.side = {x, other->n ? other : x}, .offset = {0, other->n ? 0 : 1}};
     double *probability = xcalloc(x->examples.n + 1, sizeof *probability);
@@ -315,8 +333,8 @@ static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m,
 
 static void show(char *line, size_t size, const struct metrics *m)
 {
-    static const char *const shown[] = {"objective/scores", "objective/model_scores", "rewards/probabilities", "rewards/accuracies",
-                                        "objective/kl"};
+    static const char *const shown[] = {"objective/scores", "objective/model_scores", "rewards/probabilities",
+                                        "rewards/accuracies", "objective/kl"};
     size_t at = 0;
     line[0] = 0;
     for (size_t i = 0; i < ARRAY_LEN(shown) && at < size; i++) {

@@ -10,10 +10,12 @@
 #define FIELD(name) offsetof(struct judge_args, name)
 const struct option judge_options[N_JUDGE_OPTIONS] = {
     {"judge", OPTION_STRING, FIELD(judge), NULL,
-     "a language model that says which of two answers is better (docs/methods/judge.md): a model, or a run's folder", .value = "MODEL"},
+     "a language model that says which of two answers is better (docs/methods/judge.md): a model, or a run's folder",
+     .value = "MODEL"},
     {"judge_adapter", OPTION_STRING, FIELD(judge_adapter), NULL, "an adapter for the judge", .value = "PATH"},
     {"judge_criterion", OPTION_STRING, FIELD(judge_criterion), NULL,
-     "what makes an answer the better one, in words, or @FILE that holds them; otherwise: helpful, true, harmless", .value = "TEXT"},
+     "what makes an answer the better one, in words, or @FILE that holds them; otherwise: helpful, true, harmless",
+     .value = "TEXT"},
 };
 #undef FIELD
 

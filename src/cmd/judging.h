@@ -15,7 +15,10 @@ struct judge_args {
 /* The group "Judge", at `offset` of its judge_args. */
 enum { N_JUDGE_OPTIONS = 3 };
 extern const struct option judge_options[N_JUDGE_OPTIONS];
-#define JUDGE_GROUP(offset) {"Judge", judge_options, N_JUDGE_OPTIONS, (offset)}
+#define JUDGE_GROUP(offset)                                                                                                    \
+    {                                                                                                                          \
+        "Judge", judge_options, N_JUDGE_OPTIONS, (offset)                                                                      \
+    }
 
 struct judge_model {
     struct policy policy;

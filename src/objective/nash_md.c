@@ -2,8 +2,8 @@
 
 #include "objective/check.h"
 
-int nash_md_loss(struct nash_md_loss *out, double *dlogp, const double *logp, const double *ref_logp, size_t n, double probability,
-                 double beta, struct err *err)
+int nash_md_loss(struct nash_md_loss *out, double *dlogp, const double *logp, const double *ref_logp, size_t n,
+                 double probability, double beta, struct err *err)
 {
     if (n == 0)
         return err_set(err, "there are no tokens: a completion has at least one");

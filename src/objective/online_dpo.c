@@ -6,9 +6,13 @@
 struct preference_pairs judged_pairs_view(const struct judged_pair *p, size_t chosen)
 {
     size_t rejected = 1 - chosen;
-    return (struct preference_pairs){.n = 1, .chosen = &p->logp[chosen], .rejected = &p->logp[rejected],
-                                     .ref_chosen = &p->ref_logp[chosen], .ref_rejected = &p->ref_logp[rejected],
-                                     .chosen_len = &p->len[chosen], .rejected_len = &p->len[rejected]};
+    return (struct preference_pairs){.n = 1,
+                                     .chosen = &p->logp[chosen],
+                                     .rejected = &p->logp[rejected],
+                                     .ref_chosen = &p->ref_logp[chosen],
+                                     .ref_rejected = &p->ref_logp[rejected],
+                                     .chosen_len = &p->len[chosen],
+                                     .rejected_len = &p->len[rejected]};
 }
 
 int online_dpo_loss(struct judged_loss *out, const struct preference_loss *row, const struct judged_pair *pair, double alpha,

@@ -9,8 +9,9 @@
 #include "objective/scalar.h"
 #include "util/mem.h"
 
-const char judge_default_criterion[] = "it does what the user asked for, says only what is true, and harms nobody; between answers "
-                                       "that are equal in this, the clearer and shorter one";
+const char judge_default_criterion[] =
+    "it does what the user asked for, says only what is true, and harms nobody; between answers "
+    "that are equal in this, the clearer and shorter one";
 
 #define CUT_MARK " [..] "
 #define LEAST_BYTES 16
@@ -42,16 +43,17 @@ int judge_init(struct judge *j, const struct net *net, const char *criterion, si
         if (j->label_ids[0] >= 0 && j->label_ids[1] >= 0 && j->label_ids[0] != j->label_ids[1])
             return 0;
     }
-    return err_set(err, "'%s' has neither '1' and '2' nor 'A' and 'B' as single tokens, so its reply cannot be read: take another judge",
-                   m->path);
+    return err_set(
+        err, "'%s' has neither '1' and '2' nor 'A' and 'B' as single tokens, so its reply cannot be read: take another judge",
+        m->path);
 }
 
 int judge_check_rows(const struct dataset *rows, struct err *err)
 {
     for (size_t i = 0; i < rows->n; i++)
         if (!rows->rows[i].prompt.n_messages && !rows->rows[i].prompt.text)
-            return err_set(err, "'%s' line %zu: the prompt is no text: a judge reads messages or a text, not token ids", rows->path,
-                           rows->rows[i].line);
+            return err_set(err, "'%s' line %zu: the prompt is no text: a judge reads messages or a text, not token ids",
+                           rows->path, rows->rows[i].line);
     return 0;
 }
 
@@ -98,15 +100,16 @@ static void quote_prompt(struct buf *out, const struct row_part *prompt, size_t 
 }
 
 /* Ids of a question with its answers in this order; most: bytes of an answer. */
-static int ask(struct ids *ids, const struct judge *j, const struct row_part *prompt, const char *first, const char *second, size_t most,
-               struct err *err)
+static int ask(struct ids *ids, const struct judge *j, const struct row_part *prompt, const char *first, const char *second,
+               size_t most, struct err *err)
 {
     const struct model *m = j->net->model;
     char role_system[] = "system", role_user[] = "user";
     struct buf system, user;
     buf_init(&system, QUESTION_CEILING);
     buf_init(&user, QUESTION_CEILING);
-    buf_printf(&system, "You compare two answers to the same conversation and say which one is better. An answer is better if: %s.",
+    buf_printf(&system,
+               "You compare two answers to the same conversation and say which one is better. An answer is better if: %s.",
                j->criterion);
     buf_str(&user, "Conversation:\n");
     quote_prompt(&user, prompt, 2 * most);
@@ -148,12 +151,17 @@ int judge_ask(struct ids orders[2], const struct judge *j, const struct judge_qu
     int rc = 0;
     for (size_t most = JUDGE_MAX_BYTES; rc == 0 && longest > positions && most >= LEAST_BYTES; most /= 2) {
         orders[0].n = orders[1].n = 0;
-        rc = ask(&orders[0], j, q->prompt, q->a, q->b, most, err) || ask(&orders[1], j, q->prompt, q->b, q->a, most, err) ? -1 : 0;
+        rc = ask(&orders[0], j, q->prompt, q->a, q->b, most, err) || ask(&orders[1], j, q->prompt, q->b, q->a, most, err) ? -1
+                                                                                                                          : 0;
         longest = orders[0].n > orders[1].n ? orders[0].n : orders[1].n;
     }
     return rc == 0 && longest > positions
-               ? err_set(err, "the question has %zu tokens even with its texts cut short, more than the %zu positions of '%s': shorten "
-                              "the criterion, or take a judge with more", longest, positions, j->net->model->path) : rc;
+               ? err_set(
+                     err,
+                     "the question has %zu tokens even with its texts cut short, more than the %zu positions of '%s': shorten "
+                     "the criterion, or take a judge with more",
+                     longest, positions, j->net->model->path)
+               : rc;
 }
 
 /* ---- answers ---- */
@@ -207,7 +215,8 @@ static int decide(double *p_a, struct judge_stats *stats, const float *logp, siz
     double first[2], mass = 0;
     for (size_t k = 0; k < 4; k++)
         if (!isfinite(logp[k]))
-            return err_set(err, "question %zu: the judge's log-prob of a label is not finite: its weights are broken", question + 1);
+            return err_set(err, "question %zu: the judge's log-prob of a label is not finite: its weights are broken",
+                           question + 1);
     for (size_t k = 0; k < 2; k++) {
         first[k] = sigmoid((double)logp[2 * k] - (double)logp[2 * k + 1]);
         mass += exp((double)logp[2 * k]) + exp((double)logp[2 * k + 1]);

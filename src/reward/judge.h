@@ -1,21 +1,21 @@
-/* A language model as a judge of pairs: which of two answers to a prompt is the better one?  (RLAIF: Lee et al. 2023, "RLAIF vs.
- * RLHF: scaling reinforcement learning from human feedback with AI feedback", arXiv:2309.00267, section 3.1.)
+/* A language model as a judge of pairs: which of two answers to a prompt is the better one?  (RLAIF: Lee et al. 2023, "RLAIF
+ * vs. RLHF: scaling reinforcement learning from human feedback with AI feedback", arXiv:2309.00267, section 3.1.)
  *
- * The judge reads a conversation of our own wording, rendered by its own chat template: what counts (the criterion), the prompt,
- * the two answers under two labels, and the question for a label.  At the position where its reply begins
+ * The judge reads a conversation of our own wording, rendered by its own chat template: what counts (the criterion), the
+ * prompt, the two answers under two labels, and the question for a label.  At the position where its reply begins
  *
  *     P(first is better) = e^logp(label 1) / (e^logp(label 1) + e^logp(label 2))
  *
- * Nothing is sampled and no text is parsed.  Models favour a place (the first one, say), so each pair is read in both orders and
+ * Nothing is sampled and no text is parsed.  Models favour a place (the first one, say), so both orders are read, and
  *
  *     p_a = (P(first | a, b) + 1 - P(first | b, a)) / 2
  *
  * How often the two orders name different answers is reported with it.  What all questions begin with is computed once (law 3),
  * and so is a pair's prompt for its two orders.
  *
- * Texts are quoted, not trusted: "<|" is written as "< |", so no answer can end its own quotation as the template would, and long ones
- * are cut with a mark.  Where a question does not fit the judge's positions, its texts are cut further, both answers to the same
- * length. */
+ * Texts are quoted, not trusted: "<|" is written as "< |", so no answer can end its own quotation as the template would, and
+ * long ones are cut with a mark.  Where a question does not fit the judge's positions, its texts are cut further, both answers
+ * to the same length. */
 #ifndef HONE_REWARD_JUDGE_H
 #define HONE_REWARD_JUDGE_H
 
@@ -45,8 +45,8 @@ struct judge_question {
     const char *a, *b;
 };
 
-/* The ids of a question as the judge reads it, a shown first and b shown first, added to orders[0] and [1].  Texts are cut until both
- * fit its positions. */
+/* The ids of a question as the judge reads it, a shown first and b shown first, added to orders[0] and [1].  Texts are cut
+ * until both fit its positions. */
 int judge_ask(struct ids orders[2], const struct judge *j, const struct judge_question *q, struct err *err);
 
 /* Can the rows' prompts be shown?  (Not where they are token ids.) */

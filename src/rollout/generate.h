@@ -4,8 +4,8 @@
  * shared (law 3).  So is what it begins with like another prompt under way: a system message is read once.  Slots join and leave between steps; each request has its own adapter, sampling settings and
  * limits.  The server, best-of-n, evaluation and PPO all drive this one object.
  *
- * A request may draw from the geometric mixture of two nets over the model (mixture_coef): each then reads the prompt and every token
- * that was drawn, with keys and values of its own, and their logits are put together before a token is drawn.
+ * A request may draw from the geometric mixture of two nets over the model (mixture_coef): each then reads the prompt and every
+ * token that was drawn, with keys and values of its own, and their logits are put together before a token is drawn.
  *
  *     struct generator g;
  *     generator_init(&g, &model, &limits, &err);
@@ -49,7 +49,7 @@ struct request {
     float mixture_coef;
     const struct adapter *mix_adapter;
     uint32_t key; /* of the prompt, for random numbers */
-    size_t first_sample; /* number of the first completion, for random numbers: 0, or behind another request's of the same prompt */
+    size_t first_sample; /* number of the first completion, for random numbers: 0, or behind another request's to the prompt */
     /* called after each token, if not NULL; a non-zero answer cancels the request */
     int (*on_token)(void *user, const struct request *r, size_t sample, int32_t token);
     void *user;

@@ -84,7 +84,8 @@ size_t online_tokens(const struct experience *x, const size_t *trees, size_t n)
     return tokens;
 }
 
-int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, size_t fresh, const double *ratio, struct err *err)
+int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, size_t fresh, const double *ratio,
+                        struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         size_t first = x->tree[trees[i]], all = x->tree[trees[i] + 1] - first, own = fresh < all ? fresh : all;
@@ -138,7 +139,8 @@ static int step_micro(struct online_steps *s, const size_t *trees, size_t n, str
     return rc;
 }
 
-int online_step(struct online_steps *s, const size_t *trees, size_t n, size_t fresh, double lr, struct optimizer *o, struct err *err)
+int online_step(struct online_steps *s, const size_t *trees, size_t n, size_t fresh, double lr, struct optimizer *o,
+                struct err *err)
 {
     struct learner *l = s->learner;
     double norm = 0;

@@ -15,8 +15,9 @@ int online_dpo_check(const struct online_dpo_options *o, struct err *err)
     if (o->loss->free)
         return err_set(err, "loss_type '%s' has no reference: take 'sigmoid' or 'ipo'", o->loss->name);
     if (o->method == ONLINE_NASH_MD && (o->num_iterations > 1 || o->steps_per_generation > 1))
-        return err_set(err, "nash_md learns from answers of the policy as it is, so it makes one step a batch: leave num_iterations and "
-                            "steps_per_generation at 1");
+        return err_set(
+            err, "nash_md learns from answers of the policy as it is, so it makes one step a batch: leave num_iterations and "
+                 "steps_per_generation at 1");
     return preference_loss_check(o->loss, &o->config, err);
 }
 
@@ -143,15 +144,17 @@ static void report(const struct pass *p, struct metrics *m)
 static void pass_init(struct pass *p, struct online_dpo *d, const struct experience *x, const double *probability)
 {
     const struct online_dpo_options *o = &d->options;
-    *p = (struct pass){.x = x, .options = o, .probability = probability,
+    *p = (struct pass){.x = x,
+                       .options = o,
+                       .probability = probability,
                        .parts = o->steps_per_generation < x->examples.n ? o->steps_per_generation : x->examples.n};
     online_steps_init(&p->steps, d->policy, x, o->temperature, o->micro_batch_tokens);
     p->steps.loss = o->method == ONLINE_NASH_MD ? nash_loss : pair_loss;
     p->steps.self = p;
 }
 
-int online_dpo_update(struct online_dpo *d, const struct experience *x, const double *probability, uint32_t iteration, double lr,
-                      struct optimizer *o, struct metrics *m, struct err *err)
+int online_dpo_update(struct online_dpo *d, const struct experience *x, const double *probability, uint32_t iteration,
+                      double lr, struct optimizer *o, struct metrics *m, struct err *err)
 {
     const struct online_dpo_options *opt = &d->options;
     size_t n = x->examples.n, *order = online_trees(n), *live = online_trees(n), fresh = opt->method == ONLINE_DPO ? 2 : 1;

@@ -1,9 +1,9 @@
-/* Learning from pairs that the policy has just written and a judge has just compared: online DPO, XPO, Nash-MD (docs/methods/online-dpo.md;
- * the losses are in objective/online_dpo.h and nash_md.h).
+/* Learning from pairs that the policy has just written and a judge has just compared: online DPO, XPO, Nash-MD
+ * (docs/methods/online-dpo.md; the losses are in objective/online_dpo.h and nash_md.h).
  *
- * An iteration: rollouts, whose log-probs come from the sampler itself (law 1); who is better, by a reward or a judge; the reference's
- * log-probs; then steps over the trees.  In the first step the policy is the one that sampled, so every ratio of its own tokens is
- * exactly 1, and margins are those of the policy exactly as it was sampled, or the run stops. */
+ * An iteration: rollouts, whose log-probs come from the sampler itself (law 1); who is better, by a reward or a judge; the
+ * reference's log-probs; then steps over the trees.  In the first step the policy is the one that sampled, so every ratio of
+ * its own tokens is exactly 1, and margins are those of the policy exactly as it was sampled, or the run stops. */
 #ifndef HONE_TRAIN_ONLINE_DPO_H
 #define HONE_TRAIN_ONLINE_DPO_H
 
@@ -12,8 +12,8 @@
 
 /* Who answers beside the policy, and what is learned. */
 enum online_pair_method {
-    ONLINE_DPO, /* the policy, a second time */
-    ONLINE_XPO, /* the reference */
+    ONLINE_DPO,     /* the policy, a second time */
+    ONLINE_XPO,     /* the reference */
     ONLINE_NASH_MD, /* a geometric mixture of policy and reference; only the policy's answers are learned from */
 };
 
@@ -39,11 +39,11 @@ struct online_dpo {
 /* Settings that make no sense together: refused before work starts. */
 int online_dpo_check(const struct online_dpo_options *o, struct err *err);
 
-/* The steps of one iteration.  x: trees of two completions, the policy's and its opponent's; of nash_md of one, the policy's; with
- * ref_logps.  probability (x->examples.n): that the first is the better one.  Pairs of which neither is better (0.5, without
- * soft_labels) teach nothing and are not computed, but count in the step's mean; a step of such pairs alone is not made, and
- * without a step the policy stays as it is and the keys of the steps are missing from m. */
-int online_dpo_update(struct online_dpo *d, const struct experience *x, const double *probability, uint32_t iteration, double lr,
-                      struct optimizer *o, struct metrics *m, struct err *err);
+/* The steps of one iteration.  x: trees of two completions, the policy's and its opponent's; of nash_md of one, the policy's;
+ * with ref_logps.  probability (x->examples.n): that the first is the better one.  Pairs of which neither is better (0.5,
+ * without soft_labels) teach nothing and are not computed, but count in the step's mean; a step of such pairs alone is not
+ * made, and without a step the policy stays as it is and the keys of the steps are missing from m. */
+int online_dpo_update(struct online_dpo *d, const struct experience *x, const double *probability, uint32_t iteration,
+                      double lr, struct optimizer *o, struct metrics *m, struct err *err);
 
 #endif

@@ -426,3 +426,23 @@ void expect_same_file(const char *a, const char *b, const char *name)
     free(x);
     free(y);
 }
+
+void expect_equal_runs(const char *straight, const char *dir)
+{
+    char *x = path_join(straight, "adapter"), *y = path_join(dir, "adapter");
+    expect_same_file(straight, dir, "metrics.jsonl");
+    expect_same_file(x, y, "adapter_model.safetensors");
+    free(x);
+    free(y);
+}
+
+void expect_refused_early(int code, const char *what, const char *line)
+{
+    drop("out");
+    struct ended e = run("%s --output-dir out", line);
+    const char *said = strstr(e.err, "hone: "); /* what sh says of a program may stand before it */
+    if (e.code != code || !said || !strstr(said, what) || strchr(said, '\n') != said + strlen(said) - 1)
+        fail_msg("%s: ended with %d, and not one line with '%s': %s", line, e.code, what, e.err);
+    assert_false(is_there("out"));
+    ended_release(&e);
+}

@@ -70,4 +70,11 @@ double metric(const json_t *lines, size_t line, const char *key);
 /* The bytes of two files, or of `name` in two folders, are the same: else the test fails and names them. */
 void expect_same_file(const char *a, const char *b, const char *name);
 
+/* Metrics and adapter of two runs are the same. */
+void expect_equal_runs(const char *straight, const char *dir);
+
+/* A line that ends with this code and one sentence on standard error that holds `what`, before there is an output folder `out`, which is
+ * added to it. */
+void expect_refused_early(int code, const char *what, const char *line);
+
 #endif
