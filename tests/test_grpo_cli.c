@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "support/program.h"
-#include "util/file.h"
 #include "util/mem.h"
 
 #define MODEL "--model golden/models/llama --tokenizer tokenizer --lora-r 4 --quiet "
@@ -29,15 +28,6 @@ static int enter(void **state)
     run_ok(RLOO "rloo");
     run_ok(DYNAMIC "dynamic");
     return 0;
-}
-
-static void expect_same_run(const char *straight, const char *dir)
-{
-    char *x = path_join(straight, "adapter"), *y = path_join(dir, "adapter");
-    expect_same_file(straight, dir, "metrics.jsonl");
-    expect_same_file(x, y, "adapter_model.safetensors");
-    free(x);
-    free(y);
 }
 
 /* Policy and reference are one at first, and move apart; the parts of the reward add up. */
@@ -102,7 +92,7 @@ static void test_killed_and_resumed(void **state)
             drop("out");
             run_and_kill_at_line(runs[r].line, "out/metrics.jsonl", line);
             run_ok("%s --resume%s", runs[r].line, line % 2 ? " --threads 2" : "");
-            expect_same_run(runs[r].straight, "out");
+            expect_equal_runs(runs[r].straight, "out");
         }
 }
 
@@ -115,7 +105,7 @@ static void test_killed_at_calls(void **state)
             if (run_and_kill_at_call(runs[r].line, n) < 0)
                 skip();
             run_ok("%s --resume", runs[r].line);
-            expect_same_run(runs[r].straight, "out");
+            expect_equal_runs(runs[r].straight, "out");
         }
 }
 
@@ -127,7 +117,7 @@ static void test_arrangements(void **state)
     for (size_t r = 0; r < N_RUNS; r++)
         for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
             run_ok("%s --overwrite %s", runs[r].line, flags[i]);
-            expect_same_run(runs[r].straight, "out");
+            expect_equal_runs(runs[r].straight, "out");
         }
 }
 
@@ -203,17 +193,6 @@ static void test_variants(void **state)
                "--learning-rate 1e-2 --output-dir out --overwrite %s", lines[i][0], lines[i][1]);
 }
 
-static void expect_refusal(int code, const char *what, const char *line)
-{
-    drop("out");
-    struct ended e = run("%s --output-dir out", line);
-    const char *said = strstr(e.err, "hone: "); /* what sh says of a program may stand before it */
-    if (e.code != code || !said || !strstr(said, what) || strchr(said, '\n') != said + strlen(said) - 1)
-        fail_msg("%s: ended with %d, and not one line with '%s': %s", line, e.code, what, e.err);
-    assert_false(is_there("out"));
-    ended_release(&e);
-}
-
 static void test_refuses(void **state)
 {
     static const struct {
@@ -243,7 +222,7 @@ static void test_refuses(void **state)
     (void)state;
     text_write("ids.jsonl", "{\"input_ids\": [5, 6, 7], \"prompt_length\": 3}\n");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        expect_refusal(cases[i].code, cases[i].what, cases[i].line);
+        expect_refused_early(cases[i].code, cases[i].what, cases[i].line);
 }
 
 /* Programs: what they are given, and what they may not do.  In the middle of a run the last checkpoint stands. */

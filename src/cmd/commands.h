@@ -36,6 +36,7 @@ int cmd_reward(int argc, char **argv);
 int cmd_ppo(int argc, char **argv);
 int cmd_grpo(int argc, char **argv);
 int cmd_rloo(int argc, char **argv);
+int cmd_online_dpo(int argc, char **argv);
 int cmd_dpo(int argc, char **argv);
 int cmd_kto(int argc, char **argv);
 int cmd_orpo(int argc, char **argv);

@@ -16,6 +16,9 @@ struct artefact {
 int artefact_find(struct artefact *a, const char *path, struct err *err);
 void artefact_release(struct artefact *a);
 
+/* The adapter that another name stands for, for a model that has none. */
+int artefact_take_adapter(struct artefact *a, const char *adapter, struct err *err);
+
 /* A model with perhaps an adapter, as --model, --adapter and --tokenizer name them (the latter two may be NULL). */
 struct loaded {
     char *model_path, *adapter_path; /* adapter_path NULL: none */

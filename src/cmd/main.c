@@ -29,6 +29,7 @@ static const struct command commands[] = {
     {"ppo", "learn from a reward model: sample, score, optimise", cmd_ppo},
     {"grpo", "learn from any mix of rewards, each answer beside others to its prompt", cmd_grpo},
     {"rloo", "the same by REINFORCE, leave one out", cmd_rloo},
+    {"online-dpo", "learn from pairs of the policy's own answers, compared by a reward or an AI judge", cmd_online_dpo},
     {"dpo", "learn from pairs of answers directly", cmd_dpo},
     {"kto", "learn from answers that are each called good or bad", cmd_kto},
     {"orpo", "learn from pairs without a reference: demonstrations and odds in one", cmd_orpo},

@@ -37,8 +37,7 @@ static int open_frozen(struct online *o, struct err *err)
     return 0;
 }
 
-/* What reward models stand on. */
-static const struct loaded *base_of(const struct online *o)
+const struct loaded *online_base(const struct online *o)
 {
     return o->has_frozen ? &o->frozen : &o->t.base;
 }
@@ -79,7 +78,7 @@ int online_open(struct online *o, const char *command, const struct online_args 
     if (parsed || training_open(&o->t, command, &args->train, options, err) ||
         training_read_prompts(&o->t, reward_mix_reads_rows(&o->mix), err) || check_lengths(o, err) ||
         reward_mix_check(&o->mix, &o->t.train_data, &o->t.base.model, err) || open_frozen(o, err) ||
-        mix_models_open(&o->models, &o->mix, base_of(o), err) || watch_open(&o->watch, &args->watch, &o->t, &o->mix, base_of(o), err))
+        mix_models_open(&o->models, &o->mix, online_base(o), err) || watch_open(&o->watch, &args->watch, &o->t, &o->mix, online_base(o), err))
         return -1;
     o->n_stop = model_stop_tokens(&o->t.base.model, o->stop);
     return 0;
@@ -87,24 +86,29 @@ int online_open(struct online *o, const char *command, const struct online_args 
 
 /* ---- rollouts ---- */
 
-static int sample(struct online *o, struct experience *x, const size_t *rows, size_t n, uint32_t round, struct err *err)
+int online_sample(struct online *o, struct experience *x, uint32_t draw, const struct online_player *player, struct err *err)
 {
     const struct online_args *a = o->args;
-    struct request *requests = xcalloc(n, sizeof *requests);
+    size_t n, *rows = loop_rows(&o->t.loop, o->t.train.n, draw, &n);
+    struct request *requests = xcalloc(n + 1, sizeof *requests);
+    *x = (struct experience){0};
     for (size_t i = 0; i < n; i++) {
         const struct example *e = &o->t.train.list[rows[i]];
         requests[i] = (struct request){.prompt = e->prompt.ids,
                                        .n_prompt = e->prompt.n,
-                                       .n_samples = (size_t)a->num_generations,
+                                       .n_samples = player->n,
                                        .max_new_tokens = (size_t)a->response_length,
                                        .sampling = {.temperature = (float)a->temperature, .top_p = 1,
-                                                    .seed = (uint32_t)a->train.seed, .round = round},
+                                                    .seed = (uint32_t)a->train.seed, .round = draw},
                                        .stop = o->stop,
                                        .n_stop = o->n_stop,
-                                       .adapter = o->t.net.adapter,
-                                       .key = row_rng_key(e->row)};
+                                       .adapter = player->adapter,
+                                       .mixture_coef = player->mixture_coef,
+                                       .mix_adapter = player->mix_adapter,
+                                       .key = row_rng_key(e->row),
+                                       .first_sample = player->first_sample};
     }
-    int rc = generate_all(&o->t.base.model, requests, n, (size_t)a->slots, NULL, NULL, err);
+    int rc = generate_all(player->model, requests, n, (size_t)a->slots, NULL, NULL, err);
     if (rc == 0)
         experience_init(x, requests, n);
     for (size_t i = 0; rc == 0 && i < n; i++)
@@ -112,37 +116,42 @@ static int sample(struct online *o, struct experience *x, const size_t *rows, si
     for (size_t i = 0; i < n; i++)
         request_release(&requests[i]);
     free(requests);
+    free(rows);
     return rc;
 }
 
-static int score(struct online *o, struct experience *x, struct err *err)
+static void log_scores(struct online *o, const double *scores, const double *spread, size_t n)
+{
+    for (size_t c = 0; c < n; c++)
+        o->disagreement += spread[c];
+    for (size_t i = 0; i < o->mix.n; i++) {
+        ARRAY_GROW(o->scores[i], o->n_scores + n, o->capacity[i]);
+        memcpy(o->scores[i] + o->n_scores, scores + i * n, n * sizeof *scores);
+    }
+    o->n_scores += n;
+}
+
+int online_score(struct online *o, struct experience *x, bool logged, struct err *err)
 {
     double *scores = xcalloc((o->mix.n + 1) * x->n + 1, sizeof *scores), *spread = scores + o->mix.n * x->n;
     int rc = reward_mix_score(scores, spread, &o->mix, x, &o->t.base.model, err);
     if (rc == 0)
         rc = reward_mix_total(x->scores, scores, &o->mix, x, o->args->missing_eos_penalty, err);
-    for (size_t c = 0; rc == 0 && c < x->n; c++)
-        o->disagreement += spread[c];
-    for (size_t i = 0; rc == 0 && i < o->mix.n; i++) {
-        ARRAY_GROW(o->scores[i], o->n_scores + x->n, o->capacity[i]);
-        memcpy(o->scores[i] + o->n_scores, scores + i * x->n, x->n * sizeof *scores);
-    }
-    if (rc == 0)
-        o->n_scores += x->n;
+    if (rc == 0 && logged)
+        log_scores(o, scores, spread, x->n);
     free(scores);
     return rc;
 }
 
 int online_rollouts(struct online *o, struct experience *x, uint32_t draw, struct err *err)
 {
-    size_t n, *rows = loop_rows(&o->t.loop, o->t.train.n, draw, &n);
-    *x = (struct experience){0};
-    int rc = sample(o, x, rows, n, draw, err);
+    const struct online_player policy = {.model = &o->t.base.model, .adapter = o->t.net.adapter,
+                                         .n = (size_t)o->args->num_generations};
+    int rc = online_sample(o, x, draw, &policy, err);
     if (rc == 0)
-        rc = score(o, x, err);
+        rc = online_score(o, x, true, err);
     if (rc)
         experience_release(x);
-    free(rows);
     return rc;
 }
 

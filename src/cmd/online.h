@@ -1,4 +1,4 @@
-/* What the commands share that learn from their own answers (ppo, grpo, rloo): options, any mix of rewards, sampling and
+/* What the commands share that learn from their own answers (ppo, grpo, rloo, online-dpo): options, any mix of rewards, sampling and
  * scoring, the loop over iterations with its checkpoints. */
 #ifndef HONE_CMD_ONLINE_H
 #define HONE_CMD_ONLINE_H
@@ -72,6 +72,21 @@ int online_open(struct online *o, const char *command, const struct online_args 
 /* Completions to the prompts of one draw and their scores: the weighted sum of the rewards, less the penalty for completions
  * that were cut.  draw: which rows, and which random numbers. */
 int online_rollouts(struct online *o, struct experience *x, uint32_t draw, struct err *err);
+
+/* The two halves of it, for methods in which somebody else answers, too: `n` completions to each prompt of a draw, of which the
+ * first has the number first_sample for random numbers .. */
+struct online_player {
+    const struct model *model;
+    const struct adapter *adapter, *mix_adapter; /* the latter read where mixture_coef > 0 (rollout/generate.h) */
+    float mixture_coef;
+    size_t n, first_sample;
+};
+int online_sample(struct online *o, struct experience *x, uint32_t draw, const struct online_player *player, struct err *err);
+/* .. and their scores.  logged: they count in online_put_rewards(). */
+int online_score(struct online *o, struct experience *x, bool logged, struct err *err);
+
+/* What reward models and judges stand on. */
+const struct loaded *online_base(const struct online *o);
 
 /* rewards/NAME/mean and std, over all rollouts since the last call. */
 void online_put_rewards(struct online *o, struct metrics *m);

@@ -187,6 +187,17 @@ void logprob_backward(float *dh, float *dw, const float *dlogp, const struct log
     free(row_sum);
 }
 
+/* What is known of a row of logits that is there as a whole. */
+static struct logprob_row describe(const float *logits, size_t vocabulary)
+{
+    struct running s;
+    float exps[CHUNK];
+    start(&s, 1);
+    for (size_t from = 0; from < vocabulary; from += CHUNK)
+        absorb(&s, exps, logits + from, from, smaller(CHUNK, vocabulary - from));
+    return finish(&s);
+}
+
 void logits_forward(float *logits, struct logprob_row *rows, const float *h, size_t n_rows, const struct weight *w,
                     const float *temperatures)
 {
@@ -195,13 +206,15 @@ void logits_forward(float *logits, struct logprob_row *rows, const float *h, siz
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < n_rows; r++) {
         kernel()->scale(logits + r * vocabulary, 1.0f / temperatures[r], vocabulary);
-        struct running s;
-        float exps[CHUNK];
-        start(&s, 1);
-        for (size_t from = 0; from < vocabulary; from += CHUNK)
-            absorb(&s, exps, logits + r * vocabulary + from, from, smaller(CHUNK, vocabulary - from));
-        rows[r] = finish(&s);
+        rows[r] = describe(logits + r * vocabulary, vocabulary);
     }
+}
+
+void logits_mix(float *logits, struct logprob_row *row, const float *other, float coef, size_t vocabulary)
+{
+    kernel()->scale(logits, 1.0f - coef, vocabulary);
+    kernel()->axpy(logits, coef, other, vocabulary);
+    *row = describe(logits, vocabulary);
 }
 
 void projection_mean(float *mean, const struct weight *w)

@@ -45,6 +45,11 @@ void logprob_backward(float *dh, float *dw, const float *dlogp, const struct log
 void logits_forward(float *logits, struct logprob_row *rows, const float *h, size_t n_rows, const struct weight *w,
                     const float *temperatures);
 
+/* The geometric mixture of two distributions over the vocabulary, p^(1 - coef) other^coef made to sum to 1: one row of
+ * logits_forward becomes 1 - coef of itself and coef of another one, and what is known of it is found anew.  coef in [0, 1]; at
+ * its ends, and for two rows that are the same and coef 1/2, it is exactly one of them. */
+void logits_mix(float *logits, struct logprob_row *row, const float *other, float coef, size_t vocabulary);
+
 /* The mean of the projection's rows (width): h . mean / temperature is the mean logit over the vocabulary. */
 void projection_mean(float *mean, const struct weight *w);
 

@@ -316,3 +316,14 @@ int preference_stats(struct preference_stats *stats, const struct preference_pai
     };
     return 0;
 }
+
+void preference_stats_add(struct preference_stats *sum, const struct preference_stats *s)
+{
+    sum->rewards_chosen += s->rewards_chosen;
+    sum->rewards_rejected += s->rewards_rejected;
+    sum->rewards_margins += s->rewards_margins;
+    sum->rewards_accuracies += s->rewards_accuracies;
+    sum->logps_chosen += s->logps_chosen;
+    sum->logps_rejected += s->logps_rejected;
+    sum->logps_both_fell += s->logps_both_fell;
+}

@@ -127,4 +127,7 @@ struct preference_stats {
 int preference_stats(struct preference_stats *stats, const struct preference_pairs *pairs,
                      const struct preference_config *cfg, struct err *err);
 
+/* Add them up, for a mean over pairs that come one by one. */
+void preference_stats_add(struct preference_stats *sum, const struct preference_stats *s);
+
 #endif

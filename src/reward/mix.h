@@ -2,7 +2,7 @@
  *
  *     reward = sum over the parts of weight * the part's number
  *
- * A part is written as one text (the --reward of ppo, grpo and rloo):
+ * A part is written as one text (the --reward of ppo, grpo, rloo and online-dpo):
  *
  *     PATH            a reward model: a run's folder, or a model or adapter with a head; a run with several members is one part,
  *                     whose number is what they say together (reward/aggregate.h)

@@ -93,6 +93,19 @@ void experience_release(struct experience *x)
     *x = (struct experience){0};
 }
 
+char *experience_text(const struct experience *x, size_t tree, size_t completion, const struct tokenizer *t, size_t *n)
+{
+    const struct sequence *s = &x->examples.list[tree].completions[completion - x->tree[tree]];
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 2);
+    tokenizer_decode(t, &text, s->ids, s->n - x->finished[completion], true);
+    char *copy = xstrndup(text.data, text.len);
+    if (n)
+        *n = text.len;
+    buf_release(&text);
+    return copy;
+}
+
 static void copy_completion(struct experience *x, size_t to, const struct experience *from, size_t c)
 {
     double *const own[] = {x->old_logps, x->ref_logps, x->values, x->rewards, x->advantages, x->returns};
@@ -123,6 +136,28 @@ void experience_take(struct experience *x, struct experience *from, const bool *
         for (size_t i = 0; i < sources[s]->examples.n; i++)
             if (s == 0 || keep[i])
                 sources[s]->examples.list[i] = (struct example){0};
+    experience_release(x);
+    experience_release(from);
+    *x = both;
+}
+
+void experience_join(struct experience *x, struct experience *from)
+{
+    ENSURE(x->examples.n == from->examples.n);
+    struct experience both = {.examples = x->examples}, *sources[] = {x, from};
+    for (size_t i = 0; i < both.examples.n; i++) {
+        struct example *e = &both.examples.list[i], *other = &from->examples.list[i];
+        e->completions = xreallocarray(e->completions, e->n_completions + other->n_completions, sizeof *e->completions);
+        memcpy(e->completions + e->n_completions, other->completions, other->n_completions * sizeof *e->completions);
+        e->n_completions += other->n_completions;
+        other->n_completions = 0; /* what was moved is not its any more */
+    }
+    x->examples = (struct examples){0};
+    allocate(&both);
+    for (size_t i = 0, at = 0; i < both.examples.n; i++)
+        for (size_t s = 0; s < 2; s++)
+            for (size_t c = sources[s]->tree[i]; c < sources[s]->tree[i + 1]; c++)
+                copy_completion(&both, at++, sources[s], c);
     experience_release(x);
     experience_release(from);
     *x = both;

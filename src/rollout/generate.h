@@ -4,6 +4,9 @@
  * shared (law 3).  So is what it begins with like another prompt under way: a system message is read once.  Slots join and leave between steps; each request has its own adapter, sampling settings and
  * limits.  The server, best-of-n, evaluation and PPO all drive this one object.
  *
+ * A request may draw from the geometric mixture of two nets over the model (mixture_coef): each then reads the prompt and every
+ * token that was drawn, with keys and values of its own, and their logits are put together before a token is drawn.
+ *
  *     struct generator g;
  *     generator_init(&g, &model, &limits, &err);
  *     generator_submit(&g, &request, &err);          any number of times, also between steps
@@ -42,7 +45,11 @@ struct request {
     const int32_t *stop;
     size_t n_stop;
     const struct adapter *adapter;
+    /* above 0: tokens come from p ~ adapter's^(1 - mixture_coef) mix_adapter's^mixture_coef, and so do their log-probs */
+    float mixture_coef;
+    const struct adapter *mix_adapter;
     uint32_t key; /* of the prompt, for random numbers */
+    size_t first_sample; /* number of the first completion, for random numbers: 0, or behind another request's to the prompt */
     /* called after each token, if not NULL; a non-zero answer cancels the request */
     int (*on_token)(void *user, const struct request *r, size_t sample, int32_t token);
     void *user;
@@ -56,6 +63,7 @@ void request_release(struct request *r);
 struct generator_limits {
     size_t slots;     /* completions at the same time */
     size_t positions; /* longest prompt + completion */
+    bool mixtures;    /* requests may have a mixture_coef: twice the memory */
 };
 
 struct generator {
@@ -69,7 +77,7 @@ struct generator {
     struct group **groups; /* requests that are not done, in order of arrival */
     size_t n_groups, groups_capacity;
     struct slot *slots; /* (limits.slots) */
-    float *logits, *hidden, *temperatures; /* of the tokens drawn in a step */
+    float *logits, *hidden, *temperatures; /* of the tokens drawn in a step; with mixtures the second nets' behind all others */
     struct logprob_row *info;
     size_t *drawing; /* the slots that draw */
 };

@@ -50,29 +50,40 @@ int group_advantages(double *advantages, const struct group_options *o, const st
 
 /* ---- steps ---- */
 
-/* One iteration's arrays: of completions, and of tokens. */
+/* One iteration: its arrays of completions, and its steps. */
 struct pass {
     const struct experience *x;
+    const struct group_options *options;
     double *advantages;
     bool *mask;
-    double *logp, *dlogp, *ratio;
     size_t parts;  /* steps of a pass over the trees */
     double tokens; /* of what is not masked */
-    /* over all steps */
-    size_t steps, entropy_tokens;
-    struct grpo_sums sums;
-    double entropy, norms;
+    struct online_steps steps;
+    struct grpo_counts counts; /* of the step under way */
+    struct grpo_sums sums;     /* over all steps */
 };
 
-static void pass_init(struct pass *p, const struct group_options *o, const struct experience *x)
+/* The completions of a tree. */
+static int tree_loss(void *self, size_t tree, struct err *err)
 {
-    size_t tokens = x->first[x->n];
-    *p = (struct pass){.x = x, .parts = o->steps_per_generation < x->examples.n ? o->steps_per_generation : x->examples.n};
+    struct pass *p = self;
+    const struct experience *x = p->x;
+    size_t c = x->tree[tree];
+    double loss;
+    return grpo_loss(&loss, p->steps.dlogp, &p->sums, p->steps.logp, x->old_logps, x->ref_logps, x->first + c, p->advantages + c,
+                     p->mask + c, x->tree[tree + 1] - c, &p->counts, &p->options->loss, err);
+}
+
+static void pass_init(struct pass *p, struct group *g, const struct experience *x)
+{
+    const struct group_options *o = &g->options;
+    *p = (struct pass){.x = x, .options = o,
+                       .parts = o->steps_per_generation < x->examples.n ? o->steps_per_generation : x->examples.n};
     p->advantages = xcalloc(x->n + 1, sizeof *p->advantages);
     p->mask = xcalloc(x->n + 1, sizeof *p->mask);
-    p->logp = xcalloc(tokens + 1, sizeof *p->logp);
-    p->dlogp = xcalloc(tokens + 1, sizeof *p->dlogp);
-    p->ratio = xcalloc(tokens + 1, sizeof *p->ratio);
+    online_steps_init(&p->steps, g->policy, x, o->temperature, o->micro_batch_tokens);
+    p->steps.loss = tree_loss;
+    p->steps.self = p;
     for (size_t c = 0; c < x->n; c++) {
         p->mask[c] = x->finished[c] || !o->mask_truncated_completions;
         p->tokens += p->mask[c] ? (double)(x->first[c + 1] - x->first[c]) : 0;
@@ -83,9 +94,7 @@ static void pass_release(struct pass *p)
 {
     free(p->advantages);
     free(p->mask);
-    free(p->logp);
-    free(p->dlogp);
-    free(p->ratio);
+    online_steps_release(&p->steps);
 }
 
 static struct grpo_counts counts_of(const struct group_options *o, const struct pass *p, const size_t *trees, size_t n)
@@ -102,35 +111,6 @@ static struct grpo_counts counts_of(const struct group_options *o, const struct 
     return counts;
 }
 
-/* Some trees of a step: forward, loss, backward. */
-static int micro(struct group *g, struct pass *p, const size_t *trees, size_t n, const struct grpo_counts *counts, struct err *err)
-{
-    const struct experience *x = p->x;
-    struct learner *l = g->policy;
-    size_t *where = online_plant(l, &l->stem, x, trees, n);
-    double loss;
-    int rc = net_forward(l->workspace, &l->net, &l->forest.batch, NULL, 0, err);
-    if (rc == 0)
-        rc = learner_logprobs(l, g->options.temperature, true, err);
-    for (size_t i = 0; rc == 0 && i < l->forest.n_targets; i++) {
-        p->logp[where[i]] = (double)l->logp[i];
-        p->ratio[where[i]] = exp(p->logp[where[i]] - x->old_logps[where[i]]);
-        p->entropy += (double)l->info[i].entropy;
-    }
-    p->entropy_tokens += l->forest.n_targets;
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        size_t c = x->tree[trees[i]];
-        rc = grpo_loss(&loss, p->dlogp, &p->sums, p->logp, x->old_logps, x->ref_logps, x->first + c, p->advantages + c,
-                       p->mask + c, x->tree[trees[i] + 1] - c, counts, &g->options.loss, err);
-    }
-    for (size_t i = 0; rc == 0 && i < l->forest.n_targets; i++)
-        l->dlogp[i] = (float)p->dlogp[where[i]];
-    if (rc == 0)
-        net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, l->dlogp, NULL, NULL, 0);
-    free(where);
-    return rc;
-}
-
 /* Of trees[0..n) those whose gradient is not 0, into live; returns how many.  The others need not be computed. */
 static size_t find_live(size_t *live, const struct group_options *o, const struct pass *p, const size_t *trees, size_t n)
 {
@@ -143,31 +123,6 @@ static size_t find_live(size_t *live, const struct group_options *o, const struc
             live[count++] = trees[i];
     }
     return count;
-}
-
-/* One optimiser step over trees[0..n).  fresh: they were just sampled. */
-static int step(struct group *g, struct pass *p, const size_t *trees, size_t n, const struct grpo_counts *counts, bool fresh,
-                double lr, struct optimizer *o, struct err *err)
-{
-    struct learner *l = g->policy;
-    double norm = 0;
-    learner_clear_gradients(l);
-    int rc = learner_stem(l, &p->x->examples, trees, n, true, err);
-    for (size_t at = 0; rc == 0 && at < n;) {
-        size_t k = online_cut(p->x, trees, n, at, &l->stem, g->options.micro_batch_tokens);
-        rc = micro(g, p, trees + at, k, counts, err);
-        at += k;
-    }
-    learner_stem_end(l, rc == 0);
-    if (rc == 0 && fresh)
-        rc = online_check_ratios(p->x, trees, n, p->ratio, err);
-    if (rc == 0) {
-        gradients_finish(&l->grads, &l->net);
-        rc = optimizer_step(o, lr, &norm, err);
-    }
-    p->norms += norm;
-    p->steps++;
-    return rc;
 }
 
 static void put_clipping(struct metrics *m, const struct grpo_stats *s, const struct grpo_config *cfg)
@@ -201,9 +156,9 @@ static void report(const struct group *g, const struct pass *p, struct metrics *
     const struct group_options *o = &g->options;
     struct grpo_stats s;
     grpo_stats(&s, &p->sums, &o->loss);
-    metrics_put(m, "loss", s.loss / (double)p->steps);
-    metrics_put(m, "grad_norm", p->norms / (double)p->steps);
-    metrics_put(m, "entropy", p->entropy / (double)p->entropy_tokens);
+    metrics_put(m, "loss", s.loss / (double)p->steps.n);
+    metrics_put(m, "grad_norm", p->steps.norms / (double)p->steps.n);
+    metrics_put(m, "entropy", p->steps.entropy / (double)p->steps.entropy_tokens);
     if (o->loss.beta != 0)
         metrics_put(m, "kl", s.kl);
     put_clipping(m, &s, &o->loss);
@@ -217,7 +172,7 @@ int group_update(struct group *g, const struct experience *x, uint32_t iteration
     const struct group_options *opt = &g->options;
     size_t n = x->examples.n, *order = online_trees(n), *live = online_trees(n);
     struct pass p;
-    pass_init(&p, opt, x);
+    pass_init(&p, g, x);
     int rc = group_advantages(p.advantages, opt, x, err);
     if (rc == 0 && opt->kl_in_reward != 0)
         metrics_put(m, "kl", sampled_kl(x));
@@ -226,12 +181,12 @@ int group_update(struct group *g, const struct experience *x, uint32_t iteration
         for (size_t b = 0; rc == 0 && b < p.parts; b++) {
             size_t from = n * b / p.parts, to = n * (b + 1) / p.parts;
             size_t n_live = find_live(live, opt, &p, order + from, to - from);
-            struct grpo_counts counts = counts_of(opt, &p, order + from, to - from);
+            p.counts = counts_of(opt, &p, order + from, to - from);
             if (n_live)
-                rc = step(g, &p, live, n_live, &counts, sampled && p.steps == 0, lr, o, err);
+                rc = online_step(&p.steps, live, n_live, sampled && p.steps.n == 0 ? ONLINE_ALL : 0, lr, o, err);
         }
     }
-    if (rc == 0 && p.steps)
+    if (rc == 0 && p.steps.n)
         report(g, &p, m);
     pass_release(&p);
     free(order);

@@ -1,5 +1,6 @@
 #include "train/online.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "train/loop.h"
@@ -83,14 +84,83 @@ size_t online_tokens(const struct experience *x, const size_t *trees, size_t n)
     return tokens;
 }
 
-int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, const double *ratio, struct err *err)
+int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, size_t fresh, const double *ratio,
+                        struct err *err)
 {
-    for (size_t i = 0; i < n; i++)
-        for (size_t t = x->first[x->tree[trees[i]]]; t < x->first[x->tree[trees[i] + 1]]; t++)
+    for (size_t i = 0; i < n; i++) {
+        size_t first = x->tree[trees[i]], all = x->tree[trees[i] + 1] - first, own = fresh < all ? fresh : all;
+        for (size_t t = x->first[first]; t < x->first[first + own]; t++)
             if (ratio[t] != 1.0)
                 return err_set(err, "the ratio of a freshly sampled token is %.9g instead of exactly 1: sampler and trainer "
                                     "do not run the same policy", ratio[t]);
+    }
     return 0;
+}
+
+void online_steps_init(struct online_steps *s, struct learner *l, const struct experience *x, float temperature,
+                       size_t micro_batch_tokens)
+{
+    size_t tokens = x->first[x->n];
+    *s = (struct online_steps){.learner = l, .x = x, .temperature = temperature, .micro_batch_tokens = micro_batch_tokens};
+    s->logp = xcalloc(tokens + 1, sizeof *s->logp);
+    s->dlogp = xcalloc(tokens + 1, sizeof *s->dlogp);
+    s->ratio = xcalloc(tokens + 1, sizeof *s->ratio);
+}
+
+void online_steps_release(struct online_steps *s)
+{
+    free(s->logp);
+    free(s->dlogp);
+    free(s->ratio);
+}
+
+/* Some trees of a step: forward, loss, backward. */
+static int step_micro(struct online_steps *s, const size_t *trees, size_t n, struct err *err)
+{
+    const struct experience *x = s->x;
+    struct learner *l = s->learner;
+    size_t *where = online_plant(l, &l->stem, x, trees, n);
+    int rc = net_forward(l->workspace, &l->net, &l->forest.batch, NULL, 0, err);
+    if (rc == 0)
+        rc = learner_logprobs(l, s->temperature, true, err);
+    for (size_t i = 0; rc == 0 && i < l->forest.n_targets; i++) {
+        s->logp[where[i]] = (double)l->logp[i];
+        s->ratio[where[i]] = exp(s->logp[where[i]] - x->old_logps[where[i]]);
+        s->entropy += (double)l->info[i].entropy;
+    }
+    s->entropy_tokens += l->forest.n_targets;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = s->loss(s->self, trees[i], err);
+    for (size_t i = 0; rc == 0 && i < l->forest.n_targets; i++)
+        l->dlogp[i] = (float)s->dlogp[where[i]];
+    if (rc == 0)
+        net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, l->dlogp, NULL, NULL, 0);
+    free(where);
+    return rc;
+}
+
+int online_step(struct online_steps *s, const size_t *trees, size_t n, size_t fresh, double lr, struct optimizer *o,
+                struct err *err)
+{
+    struct learner *l = s->learner;
+    double norm = 0;
+    learner_clear_gradients(l);
+    int rc = learner_stem(l, &s->x->examples, trees, n, true, err);
+    for (size_t at = 0; rc == 0 && at < n;) {
+        size_t k = online_cut(s->x, trees, n, at, &l->stem, s->micro_batch_tokens);
+        rc = step_micro(s, trees + at, k, err);
+        at += k;
+    }
+    learner_stem_end(l, rc == 0);
+    if (rc == 0)
+        rc = online_check_ratios(s->x, trees, n, fresh, s->ratio, err);
+    if (rc == 0) {
+        gradients_finish(&l->grads, &l->net);
+        rc = optimizer_step(o, lr, &norm, err);
+    }
+    s->norms += norm;
+    s->n++;
+    return rc;
 }
 
 int online_mix(double *loss, struct learner *l, const struct examples *e, const size_t *rows, size_t n, size_t micro_batch_tokens,

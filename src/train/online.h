@@ -28,8 +28,33 @@ void online_order(size_t *order, size_t n, bool shuffle, uint32_t seed, uint32_t
 /* Completion tokens of some trees. */
 size_t online_tokens(const struct experience *x, const size_t *trees, size_t n);
 
-/* On tokens that were just sampled every ratio must be exactly 1 (law 1).  ratio: by the tokens' numbers in x. */
-int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, const double *ratio, struct err *err);
+/* On tokens that were just sampled every ratio must be exactly 1 (law 1).  ratio: by the tokens' numbers in x.  fresh: how many
+ * of a tree's completions, from its first, this policy sampled. */
+#define ONLINE_ALL SIZE_MAX
+int online_check_ratios(const struct experience *x, const size_t *trees, size_t n, size_t fresh, const double *ratio,
+                        struct err *err);
+
+/* Optimiser steps over trees of an experience, one after the other: log-probs of all tokens in, the loss's gradient by them out. */
+struct online_steps {
+    struct learner *learner;
+    const struct experience *x;
+    size_t micro_batch_tokens;
+    float temperature;
+    /* The loss of a tree of the step under way: reads logp of its tokens, sets their dlogp.  Trees come in the step's order. */
+    int (*loss)(void *self, size_t tree, struct err *err);
+    void *self;
+    double *logp, *dlogp, *ratio; /* by the tokens' numbers in x; ratio: e^(logp - old_logp) */
+    /* sums over all steps */
+    size_t n, entropy_tokens;
+    double entropy, norms;
+};
+void online_steps_init(struct online_steps *s, struct learner *l, const struct experience *x, float temperature,
+                       size_t micro_batch_tokens);
+void online_steps_release(struct online_steps *s);
+
+/* One step.  fresh: as online_check_ratios() has it; 0 where the policy has moved since. */
+int online_step(struct online_steps *s, const size_t *trees, size_t n, size_t fresh, double lr, struct optimizer *o,
+                struct err *err);
 
 /* Add coef times the gradient of the mean of -logp over the target tokens of rows[0 .. n) of demonstrations to the learner's
  * (PPO-ptx: Ouyang et al. 2022, "Training language models to follow instructions with human feedback", eq. 2).  *loss: out, that

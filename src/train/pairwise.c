@@ -108,17 +108,6 @@ static int begin(void *self, const struct examples *e, const size_t *rows, size_
     return preference_mixture_by_step(&p->config.losses) ? judge_step(p, e, rows, err) : 0;
 }
 
-static void add_stats(struct preference_stats *sum, const struct preference_stats *s)
-{
-    sum->rewards_chosen += s->rewards_chosen;
-    sum->rewards_rejected += s->rewards_rejected;
-    sum->rewards_margins += s->rewards_margins;
-    sum->rewards_accuracies += s->rewards_accuracies;
-    sum->logps_chosen += s->logps_chosen;
-    sum->logps_rejected += s->logps_rejected;
-    sum->logps_both_fell += s->logps_both_fell;
-}
-
 /* One pair by itself, so that micro-batches do not matter. */
 static int add_pair(struct pairwise *p, const double *logp, const double *ref, double *grad, const size_t *len, struct err *err)
 {
@@ -136,7 +125,7 @@ static int add_pair(struct pairwise *p, const double *logp, const double *ref, d
     point(&pair, columns, lens, logp, ref, len, 1, p->config.average_log_prob);
     if (preference_stats(&s, &pair, &p->config.loss, err))
         return -1;
-    add_stats(&p->stats, &s);
+    preference_stats_add(&p->stats, &s);
     if (p->config.odds_keys) {
         double odds = orpo_log_odds(pair.chosen[0], pair.rejected[0]);
         p->log_odds += odds;
@@ -203,12 +192,7 @@ static int end(void *self, struct metrics *m, bool train, struct err *err)
         gradients_finish(&p->learner->grads, &p->learner->net);
     metrics_put(m, "loss", c->nll_weight != 0 ? pairs + c->nll_weight * nll : pairs);
     sequence_tally_put(&p->tally, m);
-    metrics_put(m, "rewards/chosen", p->stats.rewards_chosen / n);
-    metrics_put(m, "rewards/rejected", p->stats.rewards_rejected / n);
-    metrics_put(m, "rewards/margins", p->stats.rewards_margins / n);
-    metrics_put(m, "rewards/accuracies", p->stats.rewards_accuracies / n);
-    metrics_put(m, "logps/chosen", p->stats.logps_chosen / n);
-    metrics_put(m, "logps/rejected", p->stats.logps_rejected / n);
+    sequence_stats_put(&p->stats, n, m);
     if (c->reference)
         metrics_put(m, "logps/both_fell", p->stats.logps_both_fell / n);
     if (c->nll_key || c->nll_weight != 0)

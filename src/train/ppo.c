@@ -213,7 +213,7 @@ int ppo_update(struct ppo *p, struct experience *x, uint32_t iteration, double l
             }
             end_stems(p, rc == 0);
             if (rc == 0 && sampled && epoch == 0 && b == 0)
-                rc = online_check_ratios(x, order + from, to - from, ratio, err);
+                rc = online_check_ratios(x, order + from, to - from, ONLINE_ALL, ratio, err);
             if (rc == 0 && mixes)
                 rc = mix(p, (iteration * opt->num_ppo_epochs + epoch) * parts + b, &ptx, err);
             if (rc == 0) {

@@ -106,3 +106,13 @@ void sequence_tally_release(struct sequence_tally *t)
     free(t->mean_projection);
     *t = (struct sequence_tally){0};
 }
+
+void sequence_stats_put(const struct preference_stats *sum, double n, struct metrics *m)
+{
+    metrics_put(m, "rewards/chosen", sum->rewards_chosen / n);
+    metrics_put(m, "rewards/rejected", sum->rewards_rejected / n);
+    metrics_put(m, "rewards/margins", sum->rewards_margins / n);
+    metrics_put(m, "rewards/accuracies", sum->rewards_accuracies / n);
+    metrics_put(m, "logps/chosen", sum->logps_chosen / n);
+    metrics_put(m, "logps/rejected", sum->logps_rejected / n);
+}

@@ -2,6 +2,7 @@
 #ifndef HONE_TRAIN_SEQUENCE_H
 #define HONE_TRAIN_SEQUENCE_H
 
+#include "objective/objective.h"
 #include "train/learner.h"
 #include "train/loop.h"
 
@@ -29,5 +30,8 @@ void sequence_tally_begin(struct sequence_tally *t, const struct learner *l);
 void sequence_tally_add(struct sequence_tally *t, const struct learner *l, const unsigned char *sides);
 void sequence_tally_put(const struct sequence_tally *t, struct metrics *m);
 void sequence_tally_release(struct sequence_tally *t);
+
+/* rewards/.. and logps/.. from sums over n pairs. */
+void sequence_stats_put(const struct preference_stats *sum, double n, struct metrics *m);
 
 #endif

@@ -311,6 +311,19 @@ void write_tokenizer(const char *folder)
     json_decref(golden);
 }
 
+void write_long_model(const char *folder)
+{
+    char *config = path_join(folder, "config.json");
+    write_tokenizer(folder);
+    run_ok("cp golden/models/llama/model.safetensors %s", folder);
+    json_t *o = golden_json("golden/models/llama/config.json");
+    json_object_set_new(o, "max_position_embeddings", json_integer(2048));
+    if (json_dump_file(o, config, 0))
+        fail_msg("cannot write '%s'", config);
+    json_decref(o);
+    free(config);
+}
+
 bool is_there(const char *path)
 {
     struct stat st;
@@ -412,4 +425,24 @@ void expect_same_file(const char *a, const char *b, const char *name)
     free(q);
     free(x);
     free(y);
+}
+
+void expect_equal_runs(const char *straight, const char *dir)
+{
+    char *x = path_join(straight, "adapter"), *y = path_join(dir, "adapter");
+    expect_same_file(straight, dir, "metrics.jsonl");
+    expect_same_file(x, y, "adapter_model.safetensors");
+    free(x);
+    free(y);
+}
+
+void expect_refused_early(int code, const char *what, const char *line)
+{
+    drop("out");
+    struct ended e = run("%s --output-dir out", line);
+    const char *said = strstr(e.err, "hone: "); /* what sh says of a program may stand before it */
+    if (e.code != code || !said || !strstr(said, what) || strchr(said, '\n') != said + strlen(said) - 1)
+        fail_msg("%s: ended with %d, and not one line with '%s': %s", line, e.code, what, e.err);
+    assert_false(is_there("out"));
+    ended_release(&e);
 }

@@ -54,6 +54,9 @@ void write_twenty_judgements(const char *path);
 /* A folder with a small tokenizer of our own (tests/golden/tokenizer.json) and a plain ChatML template. */
 void write_tokenizer(const char *folder);
 
+/* A folder with the tiny llama model, this tokenizer and template, and 2,048 positions: what a judge's questions need. */
+void write_long_model(const char *folder);
+
 /* All regular files below a folder, as sorted lines "PATH SIZE SHA-256"; "" where there is none. */
 char *folder_listing(const char *path);
 
@@ -66,5 +69,12 @@ double metric(const json_t *lines, size_t line, const char *key);
 
 /* The bytes of two files, or of `name` in two folders, are the same: else the test fails and names them. */
 void expect_same_file(const char *a, const char *b, const char *name);
+
+/* Metrics and adapter of two runs are the same. */
+void expect_equal_runs(const char *straight, const char *dir);
+
+/* A line that ends with this code and one sentence on standard error that holds `what`, before there is an output folder `out`, which is
+ * added to it. */
+void expect_refused_early(int code, const char *what, const char *line);
 
 #endif
