@@ -16,6 +16,10 @@ struct artefact {
 int artefact_find(struct artefact *a, const char *path, struct err *err);
 void artefact_release(struct artefact *a);
 
+/* SHA-256 of what stands behind a name: of the adapter's weights on the model's, and of hone.json; of an ensemble of what its
+ * manifest says of its members. */
+int artefact_hash(char out[65], const char *path, struct err *err);
+
 /* A model with perhaps an adapter, as --model, --adapter and --tokenizer name them (the latter two may be NULL). */
 struct loaded {
     char *model_path, *adapter_path; /* adapter_path NULL: none */
