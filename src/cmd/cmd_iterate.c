@@ -5,7 +5,8 @@
 #include "cmd/rounds.h"
 #include "reward/pairs.h"
 
-static const char *const label_names[] = {[LABELS_PEOPLE] = "people", [LABELS_REWARD] = "reward", [LABELS_PROGRAM] = "program", NULL};
+static const char *const label_names[] = {[LABELS_PEOPLE] = "people", [LABELS_REWARD] = "reward", [LABELS_JUDGE] = "judge",
+                                          [LABELS_PROGRAM] = "program", NULL};
 static const char *const choice_names[] = {[CHOICE_SAMPLE] = "sample", [CHOICE_ARGMAX] = "argmax", NULL};
 
 #define FIELD(name) offsetof(struct rounds_args, name)
@@ -28,7 +29,8 @@ static const struct option labels[] = {
     {"pairs_per_round", OPTION_INT, FIELD(pairs_per_round), "0",
      "pairs that are judged in a round at most: with uncertain the most uncertain, else any; 0: all", .min = 0, .max = 1e7},
     {"labels", OPTION_CHOICE, FIELD(labels), NULL,
-     "who says which is better: people, for whom it stops and who answer in round-K/labels.jsonl; another reward; a program",
+     "who says which is better: people, for whom it stops and who answer in round-K/labels.jsonl; another reward; an AI judge; a "
+     "program",
      .choices = label_names},
     {"label_reward", OPTION_STRING, FIELD(label_reward), NULL, "of reward: a reward model, rule:.. or program:..", .value = "REWARD"},
     {"label_choice", OPTION_CHOICE, FIELD(label_choice), NULL,
@@ -42,7 +44,8 @@ static const struct option labels[] = {
      .max = 1},
 };
 #undef FIELD
-static const struct option_group groups[] = {{"Data", own, ARRAY_LEN(own), 0}, {"Labels", labels, ARRAY_LEN(labels), 0}, ROUND_GROUPS};
+static const struct option_group groups[] = {{"Data", own, ARRAY_LEN(own), 0}, {"Labels", labels, ARRAY_LEN(labels), 0},
+                                             JUDGE_GROUP(offsetof(struct rounds_args, judge)), ROUND_GROUPS};
 static const struct option_spec spec = {
     .command = "iterate",
     .summary = "Rounds of collect, label, learn, evaluate: the policy answers, people say which of two answers is better, a reward model "
@@ -61,6 +64,8 @@ static int check(const struct rounds_args *a, struct err *err)
         return err_set(err, "--labels reward and --label-reward belong together: give both or neither");
     if ((a->labels == LABELS_PROGRAM) != (a->label_program != NULL))
         return err_set(err, "--labels program and --label-program belong together: give both or neither");
+    if ((a->labels == LABELS_JUDGE) != (a->judge.judge != NULL))
+        return err_set(err, "--labels judge and --judge belong together: give both or neither");
     if (a->method == METHOD_DPO && pairs_want_scores((enum pairs_how)a->pairs))
         return err_set(err, "--pairs %s asks a reward model, but with --method dpo there is none: take random or all", pairs_names[a->pairs]);
     if (a->method == METHOD_DPO && a->ensemble > 1)

@@ -96,15 +96,14 @@ int artefact_hash(char out[65], const char *path, struct err *err)
     }
     if (rc == 0)
         rc = add_notes(&b, a.adapter ? a.adapter : path, err);
-    if (rc == 0 && a.model && file_exists(a.model)) { /* an adapter's base may have moved */
-        rc = model_hash(a.model, hash, err);
-        buf_str(&b, hash);
-    }
     if (rc == 0 && a.adapter) {
         char *weights = path_join(a.adapter, "adapter_model.safetensors");
         rc = file_sha256(hash, weights, err);
         buf_str(&b, hash);
         free(weights);
+    } else if (rc == 0 && a.model) {
+        rc = model_hash(a.model, hash, err);
+        buf_str(&b, hash);
     }
     sha256_hex(out, b.data, b.len);
     json_decref(members);
@@ -113,36 +112,45 @@ int artefact_hash(char out[65], const char *path, struct err *err)
     return rc;
 }
 
+int artefact_take_adapter(struct artefact *a, const char *adapter, struct err *err)
+{
+    struct artefact b;
+    int rc = artefact_find(&b, adapter, err);
+    if (rc == 0 && !b.adapter)
+        rc = err_set(err, "'%s' is no adapter: give a folder with adapter_config.json, or a run's", adapter);
+    if (rc == 0 && a->adapter)
+        rc = err_set(err, "'%s' has an adapter of its own: another one can only be given with a base model", a->adapter);
+    if (rc == 0) {
+        a->adapter = b.adapter;
+        b.adapter = NULL;
+    }
+    artefact_release(&b);
+    return rc;
+}
+
 int load_net(struct loaded *l, const char *model, const char *adapter, const char *tokenizer, struct err *err)
 {
     *l = (struct loaded){0};
-    struct artefact a, b = {0};
+    struct artefact a;
     int rc = artefact_find(&a, model, err);
     if (rc == 0 && !a.model)
         rc = err_set(err, "'%s' does not say which model it belongs to: name it with --model, and this with --adapter", model);
-    if (rc == 0 && adapter) {
-        rc = artefact_find(&b, adapter, err);
-        if (rc == 0 && !b.adapter)
-            rc = err_set(err, "'%s' is no adapter: give a folder with adapter_config.json, or a run's", adapter);
-        if (rc == 0 && a.adapter)
-            rc = err_set(err, "'%s' has an adapter of its own: --adapter can only be given with a base model", model);
-    }
+    if (rc == 0 && adapter)
+        rc = artefact_take_adapter(&a, adapter, err);
     if (rc == 0)
         rc = model_open(&l->model, a.model, tokenizer, err);
     if (rc == 0) {
-        const char *path = adapter ? b.adapter : a.adapter;
         l->model_path = xstrdup(a.model);
         l->net.model = &l->model;
-        if (path) {
-            l->adapter_path = xstrdup(path);
-            rc = adapter_open(&l->adapter, &l->model, path, err);
+        if (a.adapter) {
+            l->adapter_path = xstrdup(a.adapter);
+            rc = adapter_open(&l->adapter, &l->model, a.adapter, err);
             l->net.adapter = &l->adapter;
         }
         if (rc)
             loaded_release(l);
     }
     artefact_release(&a);
-    artefact_release(&b);
     return rc;
 }
 

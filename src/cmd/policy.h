@@ -14,6 +14,9 @@ struct policy {
 /* path: as for --model.  A policy with another vocabulary than the base's is refused.  On failure there is nothing to
  * release. */
 int policy_open(struct policy *p, const char *path, const struct loaded *base, struct err *err);
+
+/* The same with any vocabulary, for a model that reads text (a judge), and perhaps (else NULL) with another one's adapter. */
+int policy_open_any(struct policy *p, const char *path, const char *adapter, const struct loaded *base, struct err *err);
 void policy_release(struct policy *p);
 
 #endif

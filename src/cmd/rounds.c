@@ -336,10 +336,13 @@ static void label_key(struct call *c)
 {
     const struct rounds_args *args = c->r->args;
     input_of_round(c, "pairs", c->round, "to-label.jsonl");
-    if (args->labels == LABELS_PROGRAM)
-        reward_input(c, "label_program", args->label_program);
-    else
-        reward_input(c, "label_reward", args->label_reward);
+    reward_input(c, "label_program", args->label_program);
+    reward_input(c, "label_reward", args->label_reward);
+    input(c, "judge", args->judge.judge);
+    input(c, "judge_adapter", args->judge.judge_adapter);
+    set_text(c, "judge_criterion", args->judge.judge_criterion);
+    if (args->judge.judge_criterion && args->judge.judge_criterion[0] == '@')
+        input(c, "judge_criterion", args->judge.judge_criterion + 1);
     set(c, "choice", "%d %.17g", args->label_choice, args->label_temperature);
 }
 
@@ -394,7 +397,7 @@ enum { COLLECT, LABEL, GATHER, REWARD, BEST, POLICY, EVALUATE, STEPS };
 
 static bool belongs(const struct rounds_args *args, size_t step)
 {
-    return step == LABEL    ? args->labels == LABELS_REWARD || args->labels == LABELS_PROGRAM
+    return step == LABEL    ? args->labels != LABELS_PEOPLE && args->labels != LABELS_DEMONSTRATIONS
            : step == REWARD ? rounds_want_reward(args)
            : step == BEST   ? args->method == METHOD_BEST_OF_N
                             : true;
@@ -512,6 +515,20 @@ static int one_round(struct rounds *r, size_t round, struct err *err)
 
 /* ---- before the first ---- */
 
+/* Of the policy at the start and the model below it, on which all others stand. */
+static int hash_start(char out[65], const char *model, struct err *err)
+{
+    struct artefact a;
+    char hash[2][65];
+    int rc = artefact_find(&a, model, err);
+    if (rc == 0)
+        rc = model_hash(a.model, hash[0], err) || artefact_hash(hash[1], model, err) ? -1 : 0;
+    if (rc == 0)
+        sha256_hex(out, hash, sizeof hash);
+    artefact_release(&a);
+    return rc;
+}
+
 /* Options and files of the commands to come. */
 static int look(struct rounds *r, struct err *err)
 {
@@ -543,7 +560,7 @@ static int begin(struct rounds *r, struct err *err)
     if (rc == 0)
         rc = look(r, err);
     if (rc == 0)
-        rc = artefact_hash(r->start_hash, r->args->model, err);
+        rc = hash_start(r->start_hash, r->args->model, err);
     if (rc == 0) {
         struct buf yaml;
         buf_init(&yaml, 1 << 20);

@@ -16,11 +16,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cmd/judging.h"
 #include "cmd/options.h"
 #include "cmd/stages.h"
 #include "eval/rounds.h"
 
-enum round_labels { LABELS_PEOPLE, LABELS_REWARD, LABELS_PROGRAM, LABELS_DEMONSTRATIONS };
+enum round_labels { LABELS_PEOPLE, LABELS_REWARD, LABELS_JUDGE, LABELS_PROGRAM, LABELS_DEMONSTRATIONS };
 enum round_method { METHOD_PPO, METHOD_GRPO, METHOD_RLOO, METHOD_DPO, METHOD_BEST_OF_N };
 enum label_choice { CHOICE_SAMPLE, CHOICE_ARGMAX };
 enum { REFERENCE_START, REFERENCE_LAST };
@@ -29,6 +30,7 @@ struct rounds_args {
     const char *model, *tokenizer, *output_dir, *system;
     const char *prompts, *eval_prompts, *train_data, *eval_data; /* of irl prompts and eval_prompts are the demonstrations' */
     const char *reward_config, *method_config, *gold, *label_reward, *label_program;
+    struct judge_args judge;
     int labels, label_choice, pairs, method, reference;
     int64_t rounds, prompts_per_round, pairs_per_round, num_generations, response_length, slots, ensemble, seed, threads;
     int64_t rounds_kept; /* of whose judgements the reward model learns; 0: all */
@@ -85,7 +87,7 @@ struct round_work {
 
 int rounds_check(void *user, struct err *err);    /* of struct round_work: look at all that is read before anything is begun */
 int rounds_collect(void *user, struct err *err);  /* round-K/to-label.jsonl; of demonstrations also labels.jsonl and heldout.jsonl */
-int rounds_label(void *user, struct err *err);    /* round-K/labels.jsonl */
+int rounds_label(void *user, struct err *err);    /* round-K/labels.jsonl; of an AI judge also judge.json */
 int rounds_gather(void *user, struct err *err);   /* round-K/judgements.jsonl, and with those before comparisons.jsonl */
 int rounds_evaluate(void *user, struct err *err); /* round-K/figures.json */
 

@@ -381,6 +381,16 @@ static int look_at_discriminator(struct evaluation *v, struct err *err)
     return rc;
 }
 
+/* How far an AI judge is to be believed, as it wrote itself. */
+static void look_at_judge(struct evaluation *v)
+{
+    char *path = round_path(v->w->rounds, v->w->round, "judge.json");
+    json_t *o = v->args->labels == LABELS_JUDGE ? json_load_file(path, 0, NULL) : NULL;
+    if (o)
+        json_object_set_new(v->figures, "judge", o);
+    free(path);
+}
+
 /* ---- the whole ---- */
 
 static int write_figures(const struct evaluation *v, struct err *err)
@@ -423,6 +433,7 @@ int rounds_evaluate(void *user, struct err *err)
         rc = measure_answers(v, err);
     if (rc == 0) {
         put_answers(v);
+        look_at_judge(v);
         rc = look_at_judgements(v, err);
     }
     if (rc == 0 && imitates)

@@ -132,12 +132,79 @@ static int label_by_program(struct buf *out, const struct round_work *w, struct 
     return rc;
 }
 
+static const char *text_of(const struct row_part *p)
+{
+    return p->n_messages ? p->messages[0].content : p->text;
+}
+
+/* How often the judge's two orders disagreed, and what it thinks of the first place. */
+static int write_stats(const struct round_work *w, const struct judge_stats *stats, struct err *err)
+{
+    struct buf text;
+    double n = (double)stats->n;
+    buf_init(&text, 1 << 10);
+    buf_printf(&text, "{\"pairs\": %zu, \"orders_disagree\": %.6g, \"first_place\": %.6g, \"label_mass\": %.6g}\n", stats->n,
+               (double)stats->disagree / n, stats->first / n, stats->mass / n);
+    int rc = round_put(w, "judge.json", &text, err);
+    if (!w->rounds->args->quiet)
+        fprintf(stderr, "judge: of %zu pairs %zu are judged otherwise when the answers change places; the first place gets %.3f\n", stats->n,
+                stats->disagree, stats->first / n);
+    buf_release(&text);
+    return rc;
+}
+
+/* A language model's own opinion, as the chance that a is the better answer. */
+static int label_by_judge(struct buf *out, const struct round_work *w, struct err *err)
+{
+    const struct rounds_args *args = w->rounds->args;
+    struct loaded start = {0};
+    struct dataset data = {0};
+    struct judge_model judge = {0};
+    struct judge_stats stats = {0};
+    if (args->threads)
+        omp_set_num_threads((int)args->threads);
+    int rc = load_net(&start, args->model, NULL, args->tokenizer, err);
+    if (rc == 0)
+        rc = judge_model_open(&judge, &args->judge, &start, SCORE_MICRO_TOKENS, err);
+    if (rc == 0 && !judge.policy.own)
+        rc = model_pack(&start.model, err);
+    if (rc == 0)
+        rc = read_sent(&data, w, err);
+    struct judge_question *questions = xcalloc(data.n + 1, sizeof *questions);
+    double *p_a = xcalloc(data.n + 1, sizeof *p_a);
+    for (size_t i = 0; i < data.n; i++) {
+        const struct row *row = &data.rows[i];
+        questions[i] = (struct judge_question){&row->prompt, text_of(&row->completions[0]), text_of(&row->completions[1])};
+    }
+    if (rc == 0)
+        rc = judge_check_rows(&data, err) || judge_pairs(p_a, &stats, &judge.judge, questions, data.n, err) || write_stats(w, &stats, err)
+                 ? -1
+                 : 0;
+    for (size_t i = 0; rc == 0 && i < data.n; i++) {
+        const char *id = data.rows[i].id;
+        buf_str(out, "{\"id\": ");
+        buf_json_str(out, id, strlen(id));
+        buf_str(out, ", \"p_a\": ");
+        buf_json_double(out, p_a[i]);
+        buf_str(out, "}\n");
+    }
+    free(questions);
+    free(p_a);
+    judge_model_release(&judge);
+    dataset_release(&data);
+    loaded_release(&start);
+    return rc;
+}
+
 int rounds_label(void *user, struct err *err)
 {
     const struct round_work *w = user;
     struct buf out;
     buf_init(&out, ROUND_LONGEST_FILE);
-    int rc = w->rounds->args->labels == LABELS_PROGRAM ? label_by_program(&out, w, err) : label_by_reward(&out, w, err);
+    int labels = w->rounds->args->labels;
+    int rc = labels == LABELS_PROGRAM ? label_by_program(&out, w, err)
+             : labels == LABELS_JUDGE ? label_by_judge(&out, w, err)
+                                      : label_by_reward(&out, w, err);
     if (rc == 0)
         rc = round_put(w, "labels.jsonl", &out, err);
     buf_release(&out);
@@ -287,6 +354,12 @@ int rounds_check(void *user, struct err *err)
                      check_mix(args->label_reward, args, &start, NULL, "--label-reward", err)
                  ? -1
                  : 0;
+    if (rc == 0 && args->judge.judge) {
+        struct judge_model judge;
+        rc = judge_model_open(&judge, &args->judge, &start, SCORE_MICRO_TOKENS, err);
+        if (rc == 0)
+            judge_model_release(&judge);
+    }
     prompts_release(&eval);
     prompts_release(&p);
     loaded_release(&start);

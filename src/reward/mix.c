@@ -130,14 +130,10 @@ static struct answer_text *answers_of(const struct reward_mix *mix, const struct
     struct answer_text *answers = xcalloc(x->n + 1, sizeof *answers);
     for (size_t i = 0; i < x->examples.n; i++)
         for (size_t c = x->tree[i]; c < x->tree[i + 1]; c++) {
-            const struct sequence *s = &x->examples.list[i].completions[c - x->tree[i]];
-            struct buf text;
-            buf_init(&text, SIZE_MAX / 2);
-            if (m->tokenizer) /* the end token is not part of the answer */
-                tokenizer_decode(m->tokenizer, &text, s->ids, s->n - x->finished[c], true);
-            answers[c] = (struct answer_text){x->examples.list[i].row, xstrndup(text.data, text.len), text.len, s->n, mix->max_tokens,
-                                              x->finished[c]};
-            buf_release(&text);
+            struct answer_text *a = &answers[c];
+            *a = (struct answer_text){.row = x->examples.list[i].row, .tokens = x->first[c + 1] - x->first[c],
+                                      .max_tokens = mix->max_tokens, .finished = x->finished[c]};
+            a->text = m->tokenizer ? experience_text(x, i, c, m->tokenizer, &a->n) : xstrdup("");
         }
     return answers;
 }

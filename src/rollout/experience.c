@@ -93,6 +93,19 @@ void experience_release(struct experience *x)
     *x = (struct experience){0};
 }
 
+char *experience_text(const struct experience *x, size_t tree, size_t completion, const struct tokenizer *t, size_t *n)
+{
+    const struct sequence *s = &x->examples.list[tree].completions[completion - x->tree[tree]];
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 2);
+    tokenizer_decode(t, &text, s->ids, s->n - x->finished[completion], true);
+    char *copy = xstrndup(text.data, text.len);
+    if (n)
+        *n = text.len;
+    buf_release(&text);
+    return copy;
+}
+
 static void copy_completion(struct experience *x, size_t to, const struct experience *from, size_t c)
 {
     double *const own[] = {x->old_logps, x->ref_logps, x->values, x->rewards, x->advantages, x->returns};

@@ -32,6 +32,9 @@ void experience_from_examples(struct experience *x, struct examples *e);
 
 void experience_release(struct experience *x);
 
+/* A completion of a tree as text, without its end token: fresh, *n bytes (n may be NULL), not always UTF-8 to the last one. */
+char *experience_text(const struct experience *x, size_t tree, size_t completion, const struct tokenizer *t, size_t *n);
+
 /* Move the trees of `from` with keep[tree] to the end of x (which may be empty, all 0); `from` is released. */
 void experience_take(struct experience *x, struct experience *from, const bool *keep);
 

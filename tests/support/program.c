@@ -311,6 +311,19 @@ void write_tokenizer(const char *folder)
     json_decref(golden);
 }
 
+void write_long_model(const char *folder)
+{
+    char *config = path_join(folder, "config.json");
+    write_tokenizer(folder);
+    run_ok("cp golden/models/llama/model.safetensors %s", folder);
+    json_t *o = golden_json("golden/models/llama/config.json");
+    json_object_set_new(o, "max_position_embeddings", json_integer(2048));
+    if (json_dump_file(o, config, 0))
+        fail_msg("cannot write '%s'", config);
+    json_decref(o);
+    free(config);
+}
+
 bool is_there(const char *path)
 {
     struct stat st;

@@ -54,6 +54,9 @@ void write_twenty_judgements(const char *path);
 /* A folder with a small tokenizer of our own (tests/golden/tokenizer.json) and a plain ChatML template. */
 void write_tokenizer(const char *folder);
 
+/* A folder with the tiny llama model, this tokenizer and template, and 2,048 positions: what a judge's questions need. */
+void write_long_model(const char *folder);
+
 /* All regular files below a folder, as sorted lines "PATH SIZE SHA-256"; "" where there is none. */
 char *folder_listing(const char *path);
 
