@@ -32,7 +32,8 @@ int prompts_read(struct prompts *p, const char *command, const char *path, const
         return -1;
     for (size_t i = 0; i < p->examples.n; i++)
         if (p->examples.list[i].prompt.n == 0)
-            return err_set(err, "'%s' line %zu: its prompt is empty: there is nothing to go on from", p->data.path, p->rows[i].line);
+            return err_set(err, "'%s' line %zu: its prompt is empty: there is nothing to go on from", p->data.path,
+                           p->rows[i].line);
     return prompts_check_lengths(p, length, m, err);
 }
 

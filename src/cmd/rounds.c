@@ -14,53 +14,55 @@
 #include "util/file.h"
 #include "util/mem.h"
 
-const char *const round_method_names[] = {[METHOD_PPO] = "ppo",   [METHOD_GRPO] = "grpo",           [METHOD_RLOO] = "rloo",
-                                          [METHOD_DPO] = "dpo",   [METHOD_BEST_OF_N] = "best-of-n", NULL};
+const char *const round_method_names[] = {[METHOD_PPO] = "ppo", [METHOD_GRPO] = "grpo",           [METHOD_RLOO] = "rloo",
+                                          [METHOD_DPO] = "dpo", [METHOD_BEST_OF_N] = "best-of-n", NULL};
 static const char *const reference_names[] = {[REFERENCE_START] = "start", [REFERENCE_LAST] = "last", NULL};
 
 #define FIELD(name) offsetof(struct rounds_args, name)
 const struct option round_model_options[N_ROUND_MODEL_OPTIONS] = {
-    {"model", OPTION_STRING, FIELD(model), NULL, "the policy at the start, SFT's: a run's folder, a Hugging Face folder or a .gguf file",
-     .required = true, .value = "PATH"},
+    {"model", OPTION_STRING, FIELD(model), NULL,
+     "the policy at the start, SFT's: a run's folder, a Hugging Face folder or a .gguf file", .required = true,
+     .value = "PATH"},
     {"tokenizer", OPTION_STRING, FIELD(tokenizer), NULL, "a folder with tokenizer and chat template, where the model has none",
      .value = "DIR"},
     {"system", OPTION_STRING, FIELD(system), NULL, "system message for rows that have none", .value = "TEXT"},
     {"gold", OPTION_STRING, FIELD(gold), NULL,
-     "a judge that nothing is learned from, written as a reward: are the answers to held-out prompts still getting better?", .value = "REWARD"},
-    {"reward_timeout", OPTION_FLOAT, FIELD(reward_timeout), "600", "seconds that a program may take to score or label what it is given",
-     .min = 0.1, .max = 1e6},
+     "a judge that nothing is learned from, written as a reward: are the answers to held-out prompts still getting better?",
+     .value = "REWARD"},
+    {"reward_timeout", OPTION_FLOAT, FIELD(reward_timeout), "600",
+     "seconds that a program may take to score or label what it is given", .min = 0.1, .max = 1e6},
     {"output_dir", OPTION_STRING, FIELD(output_dir), NULL, "where the rounds go", .required = true, .value = "DIR"},
 };
 const struct option round_options[N_ROUND_OPTIONS] = {
     {"rounds", OPTION_INT, FIELD(rounds), "3", "rounds at most", .min = 1, .max = 1000},
-    {"prompts_per_round", OPTION_INT, FIELD(prompts_per_round), "64", "prompts that are answered in a round, other ones each time; 0: all",
-     .min = 0, .max = 1e7},
+    {"prompts_per_round", OPTION_INT, FIELD(prompts_per_round), "64",
+     "prompts that are answered in a round, other ones each time; 0: all", .min = 0, .max = 1e7},
     {"response_length", OPTION_INT, FIELD(response_length), "64", "tokens of an answer at most", .min = 1, .max = 1e5,
      .alias = "max_new_tokens"},
-    {"temperature", OPTION_FLOAT, FIELD(temperature), "1", "of the answers that are collected, and of those to held-out prompts",
-     .min = 0.05, .max = 10},
-    {"least_gain", OPTION_FLOAT, FIELD(least_gain), "0", "stop when the gold rose by less over the policy before: its interval's upper end",
-     .min = -1e9, .max = 1e9},
+    {"temperature", OPTION_FLOAT, FIELD(temperature), "1",
+     "of the answers that are collected, and of those to held-out prompts", .min = 0.05, .max = 10},
+    {"least_gain", OPTION_FLOAT, FIELD(least_gain), "0",
+     "stop when the gold rose by less over the policy before: its interval's upper end", .min = -1e9, .max = 1e9},
     {"restart", OPTION_BOOL, FIELD(restart), "false", "each round's policy goes on from the start's, not from the one before"},
-    {"reference", OPTION_CHOICE, FIELD(reference), "start", "the policy that the KL is to: the start's, or the one before the round",
-     .choices = reference_names},
-    {"slots", OPTION_INT, FIELD(slots), "32", "answers in the making at the same time: memory, not results, depend on it", .min = 1,
-     .max = 1024},
+    {"reference", OPTION_CHOICE, FIELD(reference), "start",
+     "the policy that the KL is to: the start's, or the one before the round", .choices = reference_names},
+    {"slots", OPTION_INT, FIELD(slots), "32", "answers in the making at the same time: memory, not results, depend on it",
+     .min = 1, .max = 1024},
     {"seed", OPTION_INT, FIELD(seed), "42", "of everything random", .min = 0, .max = 4294967295.0},
 };
 const struct option round_learn_options[N_ROUND_LEARN_OPTIONS] = {
     {"method", OPTION_CHOICE, FIELD(method), "ppo",
      "how the policy learns: from the reward model by ppo, grpo, rloo or the best of num_generations answers; dpo from the judgements",
      .choices = round_method_names},
-    {"method_config", OPTION_STRING, FIELD(method_config), NULL, "settings of that command (of sft for best-of-n), as for its --config",
-     .value = "FILE.yaml"},
+    {"method_config", OPTION_STRING, FIELD(method_config), NULL,
+     "settings of that command (of sft for best-of-n), as for its --config", .value = "FILE.yaml"},
     {"reward_config", OPTION_STRING, FIELD(reward_config), NULL, "settings of hone reward", .value = "FILE.yaml"},
     {"ensemble", OPTION_INT, FIELD(ensemble), "1", "reward models that are trained side by side", .min = 1, .max = 64},
 };
 const struct option round_run_options[N_ROUND_RUN_OPTIONS] = {
     {"resume", OPTION_BOOL, FIELD(resume), "false", "go on with what is in output_dir", .momentary = true},
-    {"threads", OPTION_INT, FIELD(threads), "0", "threads; 0: OMP_NUM_THREADS, or all cores; results do not depend on it", .min = 0,
-     .max = 1024},
+    {"threads", OPTION_INT, FIELD(threads), "0", "threads; 0: OMP_NUM_THREADS, or all cores; results do not depend on it",
+     .min = 0, .max = 1024},
     {"quiet", OPTION_BOOL, FIELD(quiet), "false", "no progress"},
 };
 #undef FIELD
@@ -409,7 +411,8 @@ static int note(struct rounds *r, size_t round, size_t step, const char *key, st
     char hash[65], *path = round_path(r, round, plan[step].run ? plan[step].run : plan[step].product);
     int rc = plan[step].run ? artefact_hash(hash, path, err) : file_sha256(hash, path, err);
     if (rc == 0) {
-        char *name = round_name(round, plan[step].name), *product = round_name(round, plan[step].run ? plan[step].run : plan[step].product);
+        char *name = round_name(round, plan[step].name),
+             *product = round_name(round, plan[step].run ? plan[step].run : plan[step].product);
         json_object_set_new(r->made, name, json_pack("{s:s, s:s, s:s}", "key", key, "product", product, "sha256", hash));
         free(name);
         free(product);
@@ -431,15 +434,20 @@ static int step_run(struct rounds *r, size_t round, size_t step, struct err *err
         plan[step].key(&c);
     }
     sha256_hex(key, c.key.data, c.key.len);
-    const struct stage stage = {.name = name, .product = product, .run = folder, .prints = plan[step].prints,
-                                .argv = plan[step].call ? c.argv : NULL, .work = plan[step].work, .user = &work};
+    const struct stage stage = {.name = name,
+                                .product = product,
+                                .run = folder,
+                                .prints = plan[step].prints,
+                                .argv = plan[step].call ? c.argv : NULL,
+                                .work = plan[step].work,
+                                .user = &work};
     int rc = c.rc;
     enum stage_state state = rc ? STAGE_FRESH : stage_state(&r->stages, &stage, key);
     if (rc == 0 && !r->args->quiet)
         fprintf(stderr, "%s[round %zu] %s%s\n", state == STAGE_DONE ? "" : "\n", round, plan[step].title,
-                state == STAGE_DONE                          ? ": done before"
+                state == STAGE_DONE                      ? ": done before"
                 : state == STAGE_BEGUN && plan[step].run ? ": begun before, goes on from its last checkpoint"
-                                                             : "");
+                                                         : "");
     if (rc == 0)
         rc = stage_run(&r->stages, &stage, key, err);
     if (rc == 0)
@@ -555,7 +563,8 @@ static int begin(struct rounds *r, struct err *err)
     char *record = path_join(r->args->output_dir, "stages.json"), *config = path_join(r->args->output_dir, "config.yaml");
     bool there = file_exists(record) || file_exists(config);
     int rc = there && !r->args->resume
-                 ? err_set(err, "'%s' holds rounds already: give --resume to go on with them, or another --output-dir", r->args->output_dir)
+                 ? err_set(err, "'%s' holds rounds already: give --resume to go on with them, or another --output-dir",
+                           r->args->output_dir)
                  : stages_open(&r->stages, r->command, r->args->output_dir, err);
     if (rc == 0)
         rc = look(r, err);
@@ -589,7 +598,9 @@ static int link_best(const struct rounds *r, struct err *err)
 static int run(struct rounds *r, struct err *err)
 {
     const struct rounds_args *args = r->args;
-    struct round_rules rules = {.rounds = (size_t)args->rounds, .least_gain = args->least_gain, .enough_agreement = args->enough_agreement,
+    struct round_rules rules = {.rounds = (size_t)args->rounds,
+                                .least_gain = args->least_gain,
+                                .enough_agreement = args->enough_agreement,
                                 .imitates = args->labels == LABELS_DEMONSTRATIONS};
     int rc = begin(r, err);
     char *first = rc ? NULL : reward_after(r, 0);
@@ -611,8 +622,13 @@ static int run(struct rounds *r, struct err *err)
 int rounds_command(const char *command, const struct rounds_args *args, const struct options *options)
 {
     struct err err;
-    struct rounds r = {.command = command, .args = args, .options = options, .stages = {.lock = -1}, .all = json_array(),
-                       .made = json_object(), .start_gold = NAN};
+    struct rounds r = {.command = command,
+                       .args = args,
+                       .options = options,
+                       .stages = {.lock = -1},
+                       .all = json_array(),
+                       .made = json_object(),
+                       .start_gold = NAN};
     buf_init(&r.words, 1 << 16);
     int rc = run(&r, &err);
     stages_release(&r.stages);

@@ -69,8 +69,8 @@ static size_t share(size_t *rows, size_t n, size_t round, size_t most, uint32_t 
     return count;
 }
 
-static int sample(struct answers *a, const struct round_work *w, const struct net *net, const struct examples *prompts, size_t each,
-                  const char *what, struct err *err)
+static int sample(struct answers *a, const struct round_work *w, const struct net *net, const struct examples *prompts,
+                  size_t each, const char *what, struct err *err)
 {
     const struct rounds_args *args = w->rounds->args;
     struct answers_config config = {each, (size_t)args->response_length, (size_t)args->slots, (float)args->temperature,
@@ -148,14 +148,16 @@ struct chosen {
     bool *keep;
 };
 
-static void choose(struct chosen *c, const struct round_work *w, const struct side *s, const struct answers *a, const float *scores)
+static void choose(struct chosen *c, const struct round_work *w, const struct side *s, const struct answers *a,
+                   const float *scores)
 {
     const struct rounds_args *args = w->rounds->args;
     double temperature = s->rewards.calibrator.temperature;
     const struct pairs_config config = {(enum pairs_how)args->pairs, temperature > 0 ? temperature : 1,
                                         (uint32_t)args->seed + (uint32_t)w->round};
     size_t k = (size_t)args->num_generations, most = k * (k - 1) / 2, trees = a->x.examples.n;
-    *c = (struct chosen){.pairs = xcalloc(trees * most + 1, sizeof *c->pairs), .prompt = xcalloc(trees * most + 1, sizeof *c->prompt),
+    *c = (struct chosen){.pairs = xcalloc(trees * most + 1, sizeof *c->pairs),
+                         .prompt = xcalloc(trees * most + 1, sizeof *c->prompt),
                          .keep = xcalloc(trees * most + 1, 1)};
     float *own = xcalloc(s->rewards.n * k + 1, sizeof *own);
     uint32_t *same = xcalloc(k + 1, sizeof *same);
@@ -175,7 +177,8 @@ static void choose(struct chosen *c, const struct round_work *w, const struct si
 }
 
 /* Pairs of the policy's answers. */
-static int send_answers(struct buf *out, const struct round_work *w, const struct side *s, const struct examples *prompts, struct err *err)
+static int send_answers(struct buf *out, const struct round_work *w, const struct side *s, const struct examples *prompts,
+                        struct err *err)
 {
     struct answers a = {0};
     struct chosen c = {0};
@@ -191,12 +194,13 @@ static int send_answers(struct buf *out, const struct round_work *w, const struc
         char suffix[48];
         snprintf(suffix, sizeof suffix, "%zu-%zu", pair->a, pair->b);
         if (c.keep[p])
-            free(write_pair(out, w->round, a.x.examples.list[c.prompt[p]].row, suffix, NULL, a.texts[first + pair->a], a.texts[first + pair->b],
-                            false));
+            free(write_pair(out, w->round, a.x.examples.list[c.prompt[p]].row, suffix, NULL, a.texts[first + pair->a],
+                            a.texts[first + pair->b], false));
     }
     if (rc == 0 && out->len == 0)
-        rc = err_set(err, "the policy gave the same answer, or none, to each prompt every time: there are no pairs to judge; raise "
-                          "--temperature or --num-generations");
+        rc = err_set(err,
+                     "the policy gave the same answer, or none, to each prompt every time: there are no pairs to judge; raise "
+                     "--temperature or --num-generations");
     free(c.pairs);
     free(c.prompt);
     free(c.keep);
@@ -245,11 +249,13 @@ static void set_beside(struct buf *pairs, struct buf *labels, const struct round
         const char *demonstration = text_of(demonstrations[i]);
         for (size_t s = 0; s < k; s++) {
             const char *answer = a->texts[first + s];
-            if (((one || args->balance_length) && s != only) || says_nothing(answer) || (demonstration && !strcmp(answer, demonstration)))
+            if (((one || args->balance_length) && s != only) || says_nothing(answer) ||
+                (demonstration && !strcmp(answer, demonstration)))
                 continue;
             char suffix[24];
             snprintf(suffix, sizeof suffix, "%zu", s);
-            bool swap = rng_uniform((uint32_t)args->seed + (uint32_t)w->round, RNG_PAIRS, row_rng_key(row), (uint32_t)s, 0, 0) < 0.5;
+            bool swap =
+                rng_uniform((uint32_t)args->seed + (uint32_t)w->round, RNG_PAIRS, row_rng_key(row), (uint32_t)s, 0, 0) < 0.5;
             char *id = write_pair(pairs, w->round, row, suffix, demonstrations[i], demonstration, answer, swap);
             buf_str(labels, "{\"id\": ");
             buf_json_str(labels, id, strlen(id));
@@ -268,8 +274,9 @@ int round_put(const struct round_work *w, const char *name, const struct buf *te
     return rc;
 }
 
-static int against_demonstrations(const struct round_work *w, const struct side *s, const struct prompts *p, const size_t *rows, size_t n,
-                                  size_t each, struct buf *pairs, struct buf *labels, const char *what, struct err *err)
+static int against_demonstrations(const struct round_work *w, const struct side *s, const struct prompts *p, const size_t *rows,
+                                  size_t n, size_t each, struct buf *pairs, struct buf *labels, const char *what,
+                                  struct err *err)
 {
     struct example *list = xmalloc((n + 1) * sizeof *list);
     const struct row_part **demonstrations = xmalloc((n + 1) * sizeof *demonstrations);
@@ -295,7 +302,8 @@ static int write_held_out(const struct round_work *w, const struct buf *pairs, c
     struct buf out;
     struct labels_report report;
     buf_init(&out, ROUND_LONGEST_FILE);
-    char *sent = round_path(w->rounds, w->round, "heldout-pairs.jsonl"), *back = round_path(w->rounds, w->round, "heldout-labels.jsonl");
+    char *sent = round_path(w->rounds, w->round, "heldout-pairs.jsonl"),
+         *back = round_path(w->rounds, w->round, "heldout-labels.jsonl");
     int rc = round_put(w, "heldout-pairs.jsonl", pairs, err) || round_put(w, "heldout-labels.jsonl", labels, err) ||
                      labels_join(&out, &report, sent, back, err) || round_put(w, "heldout.jsonl", &out, err)
                  ? -1
@@ -326,8 +334,8 @@ static int send_demonstrations(struct buf *pairs, const struct round_work *w, co
         size_t *all = xmalloc((eval.examples.n + 1) * sizeof *all);
         for (size_t i = 0; i < eval.examples.n; i++)
             all[i] = i;
-        rc = against_demonstrations(w, s, &eval, all, eval.examples.n, args->balance_length ? (size_t)args->num_generations : 1, &held_out,
-                                    &held_out_labels, "held out", err);
+        rc = against_demonstrations(w, s, &eval, all, eval.examples.n, args->balance_length ? (size_t)args->num_generations : 1,
+                                    &held_out, &held_out_labels, "held out", err);
         free(all);
     }
     if (rc == 0)
@@ -351,8 +359,9 @@ int rounds_collect(void *user, struct err *err)
     const struct rows_config config = {.prompts = true, .system = args->system};
     int rc = side_open(&s, w, err);
     if (rc == 0)
-        rc = prompts_read(&p, w->rounds->command, args->prompts, &config, demonstrations ? 1u << ROWS_COMPLETION : ~(1u << ROWS_SCORES),
-                          s.net->model, (size_t)args->response_length, true, err);
+        rc = prompts_read(&p, w->rounds->command, args->prompts, &config,
+                          demonstrations ? 1u << ROWS_COMPLETION : ~(1u << ROWS_SCORES), s.net->model,
+                          (size_t)args->response_length, true, err);
     if (rc == 0) {
         size_t *rows = xmalloc((p.examples.n + 1) * sizeof *rows);
         size_t n = share(rows, p.examples.n, w->round, (size_t)args->prompts_per_round, (uint32_t)args->seed);

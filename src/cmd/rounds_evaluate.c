@@ -30,8 +30,8 @@ struct evaluation {
     struct prompts prompts;
     struct answers answers[POLICIES];
     double *proxy[POLICIES], *gold[POLICIES], *kl[POLICIES]; /* proxy, gold: NULL where there is none */
-    struct rewards rewards; /* after the round */
-    struct reward_mix mix;  /* the gold */
+    struct rewards rewards;                                  /* after the round */
+    struct reward_mix mix;                                   /* the gold */
     struct mix_models models;
     json_t *figures;
 };
@@ -76,10 +76,12 @@ static int open_all(struct evaluation *v, struct err *err)
     const struct rows_config config = {.prompts = true, .system = args->system, .keep_fields = true};
     if (args->threads)
         omp_set_num_threads((int)args->threads);
-    if (load_net(&v->start, args->model, NULL, args->tokenizer, err) || (!first_round(v) && open_policy(v, LAST, v->w->round - 1, err)) ||
-        open_policy(v, NEW, v->w->round, err) || open_rewards(&v->rewards, v, v->w->round, err))
+    if (load_net(&v->start, args->model, NULL, args->tokenizer, err) ||
+        (!first_round(v) && open_policy(v, LAST, v->w->round - 1, err)) || open_policy(v, NEW, v->w->round, err) ||
+        open_rewards(&v->rewards, v, v->w->round, err))
         return -1;
-    if (args->gold && (reward_mix_parse(&v->mix, &args->gold, 1, NULL, 0, err) || mix_models_open(&v->models, &v->mix, &v->start, err)))
+    if (args->gold &&
+        (reward_mix_parse(&v->mix, &args->gold, 1, NULL, 0, err) || mix_models_open(&v->models, &v->mix, &v->start, err)))
         return err_prefix(err, "--gold");
     v->mix.program_seconds = args->reward_timeout;
     v->mix.max_tokens = (size_t)args->response_length;
@@ -100,7 +102,8 @@ static void show(void *user, size_t done)
 static int sample(struct evaluation *v, size_t p, struct err *err)
 {
     const struct rounds_args *args = v->args;
-    struct answers_config config = {1, (size_t)args->response_length, (size_t)args->slots, (float)args->temperature, (uint32_t)args->seed};
+    struct answers_config config = {1, (size_t)args->response_length, (size_t)args->slots, (float)args->temperature,
+                                    (uint32_t)args->seed};
     struct progress progress;
     char *what = xasprintf("evaluate: %s", policy_names[p]);
     progress_start(&progress, what, "answers", 0, v->prompts.examples.n, args->quiet);
@@ -145,8 +148,8 @@ static json_t *policy_json(const struct evaluation *v, size_t p)
     const struct answers *a = &v->answers[p];
     struct answers_measure m;
     answers_measure(&m, a, seed);
-    json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o}", "tokens", json_interval(m.tokens), "words", json_interval(m.words), "finished",
-                          json_interval(m.finished), "distinct_2", json_finite(m.distinct_2), "kl",
+    json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o}", "tokens", json_interval(m.tokens), "words", json_interval(m.words),
+                          "finished", json_interval(m.finished), "distinct_2", json_finite(m.distinct_2), "kl",
                           json_interval(answers_mean(a, v->kl[p], seed)));
     if (v->proxy[p])
         json_object_set_new(o, "score", json_interval(answers_mean(a, v->proxy[p], seed)));
@@ -161,8 +164,9 @@ static json_t *beside(const struct evaluation *v, double *const *scores, size_t 
     uint32_t seed = (uint32_t)v->args->seed;
     struct win_rate w;
     answers_win_rate(&w, &v->answers[NEW], scores[NEW], scores[p], seed);
-    return json_pack("{s:o, s:o}", "difference", json_interval(answers_difference(&v->answers[NEW], scores[NEW], scores[p], seed)),
-                     "win_rate", json_win_rate(&w));
+    return json_pack("{s:o, s:o}", "difference",
+                     json_interval(answers_difference(&v->answers[NEW], scores[NEW], scores[p], seed)), "win_rate",
+                     json_win_rate(&w));
 }
 
 static void put_answers(struct evaluation *v)
@@ -241,9 +245,9 @@ static int foresee(struct evaluation *v, const struct judged_pairs *p, struct er
     if (!(c.temperature > 0))
         c = (struct calibrator){.temperature = 1};
     if (rc == 0 && reward_quality(&q, NULL, &h.pairs, &c, (uint32_t)v->args->seed, &undecided) == 0)
-        json_object_set_new(v->figures, "agreement", json_pack("{s:I, s:o, s:o, s:o}", "decided", (json_int_t)q.decided, "accuracy",
-                                                               json_interval(q.accuracy), "ece", json_interval(q.ece), "brier",
-                                                               json_interval(q.brier)));
+        json_object_set_new(v->figures, "agreement",
+                            json_pack("{s:I, s:o, s:o, s:o}", "decided", (json_int_t)q.decided, "accuracy",
+                                      json_interval(q.accuracy), "ece", json_interval(q.ece), "brier", json_interval(q.brier)));
     free(scores);
     free(mean);
     held_out_release(&h);
@@ -276,10 +280,11 @@ static json_t *lengths_json(const struct judged_pairs *p, uint32_t seed)
         longer += words[0][decided] > words[1][decided] ? 1 : words[0][decided] == words[1][decided] ? 0.5 : 0;
         decided++;
     }
-    json_t *o = json_pack("{s:I, s:o, s:o, s:o}", "decided", (json_int_t)decided, "better_words",
-                          json_interval(stats_bootstrap_mean(&(struct stats_sample){words[0], NULL, decided}, seed)), "worse_words",
-                          json_interval(stats_bootstrap_mean(&(struct stats_sample){words[1], NULL, decided}, seed)), "longer_wins",
-                          json_interval(stats_wilson(longer, (double)decided)));
+    json_t *o =
+        json_pack("{s:I, s:o, s:o, s:o}", "decided", (json_int_t)decided, "better_words",
+                  json_interval(stats_bootstrap_mean(&(struct stats_sample){words[0], NULL, decided}, seed)), "worse_words",
+                  json_interval(stats_bootstrap_mean(&(struct stats_sample){words[1], NULL, decided}, seed)), "longer_wins",
+                  json_interval(stats_wilson(longer, (double)decided)));
     free(words[0]);
     free(words[1]);
     return o;
@@ -295,8 +300,9 @@ static int look_at_judgements(struct evaluation *v, struct err *err)
         for (size_t i = 0; i < p.rows; i++)
             if (p.data.rows[i].annotator)
                 word_table_id(&who, p.data.rows[i].annotator, true);
-        json_object_set_new(v->figures, "labels", json_pack("{s:I, s:I, s:I}", "rows", (json_int_t)p.rows, "pairs", (json_int_t)p.n,
-                                                            "annotators", (json_int_t)who.n));
+        json_object_set_new(v->figures, "labels",
+                            json_pack("{s:I, s:I, s:I}", "rows", (json_int_t)p.rows, "pairs", (json_int_t)p.n, "annotators",
+                                      (json_int_t)who.n));
         json_object_set_new(v->figures, "lengths", lengths_json(&p, (uint32_t)v->args->seed));
         word_table_release(&who);
         if (v->args->labels != LABELS_DEMONSTRATIONS)
@@ -350,7 +356,8 @@ static int look_at_demonstrations(struct evaluation *v, struct err *err)
         logps[p] = logps_of(v, stands_for(v, p), &e, err);
         rc = logps[p] ? 0 : -1;
         if (rc == 0)
-            json_object_set_new(all, policy_names[p], json_interval(stats_bootstrap_mean(&(struct stats_sample){logps[p], NULL, e.n}, seed)));
+            json_object_set_new(all, policy_names[p],
+                                json_interval(stats_bootstrap_mean(&(struct stats_sample){logps[p], NULL, e.n}, seed)));
     }
     if (rc == 0) {
         json_object_set_new(all, "over_last", mean_of_difference(logps[NEW], logps[LAST], e.n, seed));
@@ -369,7 +376,8 @@ static int look_at_demonstrations(struct evaluation *v, struct err *err)
 static int look_at_discriminator(struct evaluation *v, struct err *err)
 {
     char *path = round_path(v->w->rounds, v->w->round, "reward/manifest.json");
-    json_t *o = json_load_file(path, 0, NULL), *accuracy = json_object_get(json_object_get(json_object_get(o, "quality"), "before"), "accuracy");
+    json_t *o = json_load_file(path, 0, NULL),
+           *accuracy = json_object_get(json_object_get(json_object_get(o, "quality"), "before"), "accuracy");
     json_t *by_length = json_object_get(json_object_get(o, "baselines"), "length_only");
     int rc = o ? 0 : err_set(err, "'%s' cannot be read", path);
     if (accuracy)

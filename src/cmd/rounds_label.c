@@ -108,7 +108,8 @@ static int label_by_reward(struct buf *out, const struct round_work *w, struct e
         const char *id = data.rows[i].id;
         buf_str(out, "{\"id\": ");
         buf_json_str(out, id, strlen(id));
-        buf_printf(out, ", \"label\": \"%s\"}\n", label_of(scores[2 * i] - scores[2 * i + 1], args, row_rng_key(&data.rows[i])));
+        buf_printf(out, ", \"label\": \"%s\"}\n",
+                   label_of(scores[2 * i] - scores[2 * i + 1], args, row_rng_key(&data.rows[i])));
     }
     free(scores);
     experience_release(&x);
@@ -147,8 +148,9 @@ static int write_stats(const struct round_work *w, const struct judge_stats *sta
                (double)stats->disagree / n, stats->first / n, stats->mass / n);
     int rc = round_put(w, "judge.json", &text, err);
     if (!w->rounds->args->quiet)
-        fprintf(stderr, "judge: of %zu pairs %zu are judged otherwise when the answers change places; the first place gets %.3f\n", stats->n,
-                stats->disagree, stats->first / n);
+        fprintf(stderr,
+                "judge: of %zu pairs %zu are judged otherwise when the answers change places; the first place gets %.3f\n",
+                stats->n, stats->disagree, stats->first / n);
     buf_release(&text);
     return rc;
 }
@@ -177,7 +179,8 @@ static int label_by_judge(struct buf *out, const struct round_work *w, struct er
         questions[i] = (struct judge_question){&row->prompt, text_of(&row->completions[0]), text_of(&row->completions[1])};
     }
     if (rc == 0)
-        rc = judge_check_rows(&data, err) || judge_pairs(p_a, &stats, &judge.judge, questions, data.n, err) || write_stats(w, &stats, err)
+        rc = judge_check_rows(&data, err) || judge_pairs(p_a, &stats, &judge.judge, questions, data.n, err) ||
+                     write_stats(w, &stats, err)
                  ? -1
                  : 0;
     for (size_t i = 0; rc == 0 && i < data.n; i++) {
@@ -276,8 +279,8 @@ int rounds_gather(void *user, struct err *err)
     buf_init(&all, ROUND_LONGEST_FILE);
     int rc = labels_join(&own, &report, sent, back, err);
     if (rc == 0 && report.labelled < report.pairs)
-        fprintf(stderr, "%s: %zu of %zu pairs have no label (%s%s) and are left out\n", back, report.pairs - report.labelled, report.pairs,
-                report.missing, report.pairs - report.labelled > 3 ? ", .." : "");
+        fprintf(stderr, "%s: %zu of %zu pairs have no label (%s%s) and are left out\n", back, report.pairs - report.labelled,
+                report.pairs, report.missing, report.pairs - report.labelled > 3 ? ", .." : "");
     if (rc == 0 && args->labels != LABELS_DEMONSTRATIONS && args->train_data)
         rc = add_first(&all, args, err);
     size_t first = args->rounds_kept && (size_t)args->rounds_kept < w->round ? w->round - (size_t)args->rounds_kept + 1 : 1;
@@ -298,8 +301,8 @@ int rounds_gather(void *user, struct err *err)
 
 /* ---- before anything is begun ---- */
 
-static int check_rows(const struct rounds_args *args, const char *path, enum rows_kind kind, const char *option, const char *wanted,
-                      struct err *err)
+static int check_rows(const struct rounds_args *args, const char *path, enum rows_kind kind, const char *option,
+                      const char *wanted, struct err *err)
 {
     struct dataset data;
     const struct rows_config config = {.system = args->system};
@@ -349,7 +352,8 @@ int rounds_check(void *user, struct err *err)
         rc = err_set(err, "answers are judged as text, but '%s' has no tokenizer: name one with --tokenizer", args->model);
     if (rc == 0)
         rc = prompts_read(&p, w->rounds->command, args->prompts, &config, kinds, &start.model, length, args->quiet, err) ||
-                     prompts_read(&eval, w->rounds->command, args->eval_prompts, &config, kinds, &start.model, length, args->quiet, err) ||
+                     prompts_read(&eval, w->rounds->command, args->eval_prompts, &config, kinds, &start.model, length,
+                                  args->quiet, err) ||
                      check_mix(args->gold, args, &start, &eval.data, "--gold", err) ||
                      check_mix(args->label_reward, args, &start, NULL, "--label-reward", err)
                  ? -1

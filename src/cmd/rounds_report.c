@@ -53,15 +53,15 @@ int rounds_lineage(const struct rounds *r, struct err *err)
     const struct rounds_args *a = r->args;
     const struct {
         const char *name, *path;
-    } files[] = {{"prompts", a->prompts},       {"eval_prompts", a->eval_prompts},   {"train_data", a->train_data},
-                 {"eval_data", a->eval_data},   {"reward_config", a->reward_config}, {"method_config", a->method_config}};
+    } files[] = {{"prompts", a->prompts},     {"eval_prompts", a->eval_prompts},   {"train_data", a->train_data},
+                 {"eval_data", a->eval_data}, {"reward_config", a->reward_config}, {"method_config", a->method_config}};
     json_t *inputs = json_object();
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof files / sizeof *files; i++)
         rc = add_input(inputs, files[i].name, files[i].path, err);
-    json_t *o = json_pack("{s:s, s:s, s:I, s:{s:s, s:s}, s:o, s:O, s:O}", "command", r->command, "version", HONE_VERSION, "seed",
-                          (json_int_t)a->seed, "model", "path", a->model, "sha256", r->start_hash, "inputs", inputs, "stages", r->made,
-                          "rounds", r->all);
+    json_t *o = json_pack("{s:s, s:s, s:I, s:{s:s, s:s}, s:o, s:O, s:O}", "command", r->command, "version", HONE_VERSION,
+                          "seed", (json_int_t)a->seed, "model", "path", a->model, "sha256", r->start_hash, "inputs", inputs,
+                          "stages", r->made, "rounds", r->all);
     if (r->stop)
         json_object_set_new(o, "stopped", json_pack("{s:s, s:s}", "rule", round_stop_names[r->stop], "why", r->words.data));
     if (r->waits_for) {
@@ -178,8 +178,7 @@ static void draw_costs(struct report *page, const struct rounds *r)
     json_t *o;
     report_heading(page, "What it cost");
     report_table(page, NULL, 3, header);
-    json_object_foreach(r->stages.record, name, o)
-    {
+    json_object_foreach(r->stages.record, name, o) {
         report_cell(page, REPORT_NEUTRAL, "%s", name);
         report_cell(page, REPORT_NEUTRAL, "%.1f", json_number(json_object_get(o, "seconds")) / 60);
         report_cell(page, REPORT_NEUTRAL, "%.0f", json_number(json_object_get(o, "peak_mib")));
@@ -202,13 +201,15 @@ static int write_report(const struct rounds *r, const char *path, struct err *er
     else
         report_text(&page, "Stopped after %zu rounds: %s.", r->n, r->words.data);
     if (r->n) {
-        report_text(&page, "The best policy is %s%s%s: %s.", best ? "that of round " : "the start's", best ? strrchr(policy_of(r, best), '-') + 1 : "",
-                    best ? "" : "", why.data);
+        report_text(&page, "The best policy is %s%s%s: %s.", best ? "that of round " : "the start's",
+                    best ? strrchr(policy_of(r, best), '-') + 1 : "", best ? "" : "", why.data);
         report_heading(&page, "Round by round");
         draw_table(&page, r);
-        report_text(&page, "In brackets: 95 %% intervals, over prompts where answers are measured. Held-out prompts: %.0f. The score of a "
-                           "round's own reward model is what its policy was trained on: only the gold can say whether answers got better.",
-                    json_number(json_object_get(json_array_get(r->all, 0), "prompts")));
+        report_text(
+            &page,
+            "In brackets: 95 %% intervals, over prompts where answers are measured. Held-out prompts: %.0f. The score of a "
+            "round's own reward model is what its policy was trained on: only the gold can say whether answers got better.",
+            json_number(json_object_get(json_array_get(r->all, 0), "prompts")));
         report_heading(&page, "Curves");
         for (size_t i = 0; i < SHOWN; i++)
             draw_curve(&page, r, &shown[i]);
@@ -228,8 +229,8 @@ static void print_figure(const json_t *figures, size_t which, int width)
     struct interval y = figure_at(figures, shown[which].path);
     char text[64] = "-";
     if (isfinite(y.value))
-        snprintf(text, sizeof text, isfinite(y.lo) ? "%.*f [%.*f, %.*f]" : "%.*f", shown[which].digits, y.value, shown[which].digits, y.lo,
-                 shown[which].digits, y.hi);
+        snprintf(text, sizeof text, isfinite(y.lo) ? "%.*f [%.*f, %.*f]" : "%.*f", shown[which].digits, y.value,
+                 shown[which].digits, y.lo, shown[which].digits, y.hi);
     fprintf(stderr, "  %*s", width, text);
 }
 
@@ -242,8 +243,8 @@ static void print_summary(const struct rounds *r, const char *path)
     size_t best = round_best(r->figures, r->n, r->start_gold);
     why_best(&why, r, best);
     if (r->n)
-        fprintf(stderr, "\n  round  %24s  %24s  %18s  %24s\n", "gold over the one before", "score over the start", "KL to the start",
-                imitates ? "told apart" : "labels foreseen");
+        fprintf(stderr, "\n  round  %24s  %24s  %18s  %24s\n", "gold over the one before", "score over the start",
+                "KL to the start", imitates ? "told apart" : "labels foreseen");
     for (size_t k = 1; k <= r->n; k++) {
         const json_t *o = json_array_get(r->all, k - 1);
         struct interval score = figure_at(o, (const char *const[]){"score", "over_start", "difference"});
@@ -258,14 +259,16 @@ static void print_summary(const struct rounds *r, const char *path)
         fputc('\n', stderr);
     }
     if (r->waits_for)
-        fprintf(stderr, "\n%s: round %zu waits for people: say for each pair in '%s/round-%zu/to-label.jsonl' which answer is better, as lines "
-                        "{\"id\": .., \"label\": \"a\", \"b\" or \"tie\", \"annotator\": ..} in '%s', and go on with --resume\n", r->command,
-                r->n + 1, r->args->output_dir, r->n + 1, r->waits_for);
+        fprintf(
+            stderr,
+            "\n%s: round %zu waits for people: say for each pair in '%s/round-%zu/to-label.jsonl' which answer is better, as lines "
+            "{\"id\": .., \"label\": \"a\", \"b\" or \"tie\", \"annotator\": ..} in '%s', and go on with --resume\n",
+            r->command, r->n + 1, r->args->output_dir, r->n + 1, r->waits_for);
     else
         fprintf(stderr, "\n%s: stopped: %s\n", r->command, r->words.data);
     if (r->n)
-        fprintf(stderr, "%s: the best policy: %s%s%s (%s)\n", r->command, best ? r->args->output_dir : r->args->model, best ? "/best, which is " : "",
-                best ? policy_of(r, best) : "", why.data);
+        fprintf(stderr, "%s: the best policy: %s%s%s (%s)\n", r->command, best ? r->args->output_dir : r->args->model,
+                best ? "/best, which is " : "", best ? policy_of(r, best) : "", why.data);
     fprintf(stderr, "%s: the report: %s\n", r->command, path);
     buf_release(&why);
 }

@@ -33,7 +33,8 @@ int stages_open(struct stages *s, const char *command, const char *dir, struct e
     char *path = path_join(dir, "stages.json");
     json_error_t why = {0};
     s->record = file_exists(path) ? json_load_file(path, 0, &why) : json_object();
-    int rc = json_is_object(s->record) ? 0 : err_set(err, "'%s' line %d: %s: remove it to begin anew", path, why.line, why.text);
+    int rc =
+        json_is_object(s->record) ? 0 : err_set(err, "'%s' line %d: %s: remove it to begin anew", path, why.line, why.text);
     free(path);
     return rc;
 }
@@ -59,7 +60,8 @@ void stage_print_time(const struct stages *s, const char *name)
 {
     const json_t *entry = json_object_get(s->record, name); /* json_number_value() of what is not there is 0 */
     unsigned long t = (unsigned long)(json_number_value(json_object_get(entry, "seconds")) + 0.5);
-    fprintf(stderr, "%lu:%02lu min, peak memory %.0f MiB", t / 60, t % 60, json_number_value(json_object_get(entry, "peak_mib")));
+    fprintf(stderr, "%lu:%02lu min, peak memory %.0f MiB", t / 60, t % 60,
+            json_number_value(json_object_get(entry, "peak_mib")));
 }
 
 /* ---- the child ---- */
@@ -168,8 +170,11 @@ static int clear(const struct stages *s, const struct stage *stage, bool ours, s
     if (stage->run && file_exists(path)) {
         struct run_folder run;
         if (run_open(&run, path, false, ours, err))
-            rc = ours ? -1 : err_set(err, "'%s' holds a run that is not of this %s (stages.json does not know it): move it "
-                                          "away, or give another --output-dir", path, s->command);
+            rc = ours ? -1
+                      : err_set(err,
+                                "'%s' holds a run that is not of this %s (stages.json does not know it): move it "
+                                "away, or give another --output-dir",
+                                path, s->command);
         else
             run_close(&run);
     } else if (!stage->run && unlink(path) && errno != ENOENT) {

@@ -25,7 +25,7 @@ struct join {
     size_t n_pairs, pair_capacity;
     struct label *labels;
     size_t n_labels, label_capacity;
-    size_t *first, *last; /* (n_pairs) labels, from 1 */
+    size_t *first, *last;                     /* (n_pairs) labels, from 1 */
     struct word_table ids, annotators, given; /* given: "ID\nANNOTATOR" of each label */
 };
 
@@ -62,9 +62,11 @@ static int has_label(const json_t *row, const char *path, size_t line, struct er
     const char *word = json_string_value(label);
     bool no_label = !label || json_is_null(label) || (word && !*word), no_p = !p || json_is_null(p);
     if (!no_label && (!word || (strcmp(word, "a") && strcmp(word, "b") && strcmp(word, "tie"))))
-        return refuse(path, line, err, "the field \"label\" must be \"a\", \"b\" or \"tie\", or null where nobody has decided", "");
+        return refuse(path, line, err, "the field \"label\" must be \"a\", \"b\" or \"tie\", or null where nobody has decided",
+                      "");
     if (!no_p && (!json_is_number(p) || !(json_number_value(p) >= 0 && json_number_value(p) <= 1)))
-        return refuse(path, line, err, "the field \"p_a\" must be a number from 0 to 1: the chance that a is the better one", "");
+        return refuse(path, line, err, "the field \"p_a\" must be a number from 0 to 1: the chance that a is the better one",
+                      "");
     return !no_label || !no_p;
 }
 
@@ -77,13 +79,15 @@ static int take(struct join *j, json_t *row, size_t line, struct err *err)
         return refuse(path, line, err, "the field \"id\" is missing: it says which pair the label is of", "");
     uint32_t pair = word_table_id(&j->ids, id, false);
     if (pair == WORD_TABLE_NONE)
-        return err_set(err, "'%s' line %zu: no pair has the id \"%.100s\": the labels must be of the pairs in '%s'", path, line, id,
-                       j->pairs_path);
+        return err_set(err, "'%s' line %zu: no pair has the id \"%.100s\": the labels must be of the pairs in '%s'", path, line,
+                       id, j->pairs_path);
     for (size_t i = 0; i < sizeof sent / sizeof *sent; i++) {
         const json_t *text = json_object_get(row, sent[i]);
         if (text && !json_equal(text, json_object_get(j->pairs[pair], sent[i])))
-            return err_set(err, "'%s' line %zu: the field \"%s\" is not what was sent out for \"%.100s\" ('%s'): leave texts as they are, or out",
-                           path, line, sent[i], id, j->pairs_path);
+            return err_set(
+                err,
+                "'%s' line %zu: the field \"%s\" is not what was sent out for \"%.100s\" ('%s'): leave texts as they are, or out",
+                path, line, sent[i], id, j->pairs_path);
     }
     if (who && !json_is_null(who) && !json_is_string(who))
         return refuse(path, line, err, "the field \"annotator\" must be a name", "");
@@ -94,9 +98,11 @@ static int take(struct join *j, json_t *row, size_t line, struct err *err)
     uint32_t number = word_table_id(&j->given, key, true);
     free(key);
     if (number != j->n_labels)
-        return err_set(err, "'%s' line %zu: \"%.100s\" is labelled a second time by %s%.60s (line %zu): remove one, or name the annotators",
-                       path, line, id, json_string_length(who) ? "annotator " : "nobody in particular",
-                       json_string_length(who) ? json_string_value(who) : "", j->labels[number].line);
+        return err_set(
+            err,
+            "'%s' line %zu: \"%.100s\" is labelled a second time by %s%.60s (line %zu): remove one, or name the annotators",
+            path, line, id, json_string_length(who) ? "annotator " : "nobody in particular",
+            json_string_length(who) ? json_string_value(who) : "", j->labels[number].line);
     if (json_string_length(who))
         word_table_id(&j->annotators, json_string_value(who), true);
     ARRAY_GROW(j->labels, j->n_labels + 1, j->label_capacity);
@@ -190,7 +196,8 @@ int labels_join(struct buf *out, struct labels_report *report, const char *pairs
     word_table_init(&j.given);
     int rc = read_pairs(&j, err) || read_labels(&j, err) ? -1 : 0;
     if (rc == 0 && j.n_labels == 0)
-        rc = err_set(err, "'%s' has no label for any of the %zu pairs in '%s': fill some in", labels_path, j.n_pairs, pairs_path);
+        rc = err_set(err, "'%s' has no label for any of the %zu pairs in '%s': fill some in", labels_path, j.n_pairs,
+                     pairs_path);
     if (rc == 0) {
         write_all(out, report, &j);
         rc = check(out, from, labels_path, err);

@@ -7,8 +7,8 @@
 #include "util/mem.h"
 #include "util/rng.h"
 
-const char *const pairs_names[] = {[PAIRS_RANDOM] = "random", [PAIRS_ALL] = "all", [PAIRS_EXTREME] = "extreme",
-                                   [PAIRS_UNCERTAIN] = "uncertain", NULL};
+const char *const pairs_names[] = {
+    [PAIRS_RANDOM] = "random", [PAIRS_ALL] = "all", [PAIRS_EXTREME] = "extreme", [PAIRS_UNCERTAIN] = "uncertain", NULL};
 
 /* Purposes of random numbers, the counter's last word. */
 enum { DRAW_ORDER, DRAW_PAIR, DRAW_KEPT };
@@ -94,7 +94,8 @@ void pairs_limit(bool *keep, const struct pair *pairs, size_t n, size_t most, co
     struct place *places = xmalloc((n + 1) * sizeof *places);
     for (size_t i = 0; i < n; i++)
         places[i] = (struct place){c->how == PAIRS_UNCERTAIN ? pairs[i].uncertainty
-                                                             : rng_uniform(c->seed, RNG_PAIRS, (uint32_t)i, 0, 0, DRAW_KEPT), i};
+                                                             : rng_uniform(c->seed, RNG_PAIRS, (uint32_t)i, 0, 0, DRAW_KEPT),
+                                   i};
     qsort(places, n, sizeof *places, highest_first);
     for (size_t i = 0; i < n; i++)
         keep[places[i].index] = i < most;
