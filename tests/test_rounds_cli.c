@@ -237,6 +237,30 @@ static void test_killed(void **state)
     drop("killed");
 }
 
+/* Killed before each kind of change that the parent itself makes: its record, its lineage, the link. */
+static void test_killed_at_calls(void **state)
+{
+    (void)state;
+#define SHORT ITERATE BY_REWARD "--method dpo --method-config dpo.yaml --rounds 1 --output-dir "
+    run_ok(SHORT "short");
+    for (size_t n = 2; n < 60; n += 7) {
+        drop("cut");
+        int killed = run_and_kill_at_call(SHORT "cut", n);
+        if (killed < 0)
+            skip();
+        if (!killed)
+            break;
+        run_ok(SHORT "cut --resume");
+        expect_same_file("short", "cut", "lineage.json");
+        expect_same_file("short/best", "cut/best", "adapter/adapter_model.safetensors");
+        char *left = folder_listing("cut");
+        if (strstr(left, ".tmp-") || strstr(left, ".old-"))
+            fail_msg("killed at call %zu: something was left behind: %s", n, left);
+        free(left);
+    }
+#undef SHORT
+}
+
 /* ---- who labels ---- */
 
 static void fill_in(const char *folder, size_t leave_out, const char *annotator)
@@ -534,7 +558,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),          cmocka_unit_test(test_foreseen_before), cmocka_unit_test(test_again),
-        cmocka_unit_test(test_killed),         cmocka_unit_test(test_people),          cmocka_unit_test(test_by_reward),
+        cmocka_unit_test(test_killed), cmocka_unit_test(test_killed_at_calls),         cmocka_unit_test(test_people),          cmocka_unit_test(test_by_reward),
         cmocka_unit_test(test_by_program),     cmocka_unit_test(test_by_judge),        cmocka_unit_test(test_methods),
         cmocka_unit_test(test_reference),      cmocka_unit_test(test_stops),           cmocka_unit_test(test_irl),
         cmocka_unit_test(test_irl_told_apart), cmocka_unit_test(test_refuses),

@@ -1,5 +1,6 @@
 #include "cmd/stages.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,6 +21,38 @@
 #include "util/file.h"
 #include "util/mem.h"
 
+/* ---- what a kill left ---- */
+
+/* Is it a name with ".tmp-PID" behind it, which a file has until it is whole? */
+static bool is_leftover(const char *name)
+{
+    const char *end = strstr(name, ".tmp-");
+    return end && end[5] && end[5 + strspn(end + 5, "0123456789")] == 0;
+}
+
+static void sweep(const char *dir)
+{
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (!is_leftover(e->d_name))
+            continue;
+        char *path = path_join(dir, e->d_name);
+        unlink(path); /* of a folder, which this does not remove, its run takes care */
+        free(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+/* The same where the stage's product stands. */
+static void sweep_beside(const struct stages *s, const struct stage *stage)
+{
+    char *path = path_join(s->dir, stage->product), *slash = strrchr(path, '/');
+    *slash = 0;
+    sweep(path);
+    free(path);
+}
+
 /* ---- stages.json ---- */
 
 int stages_open(struct stages *s, const char *command, const char *dir, struct err *err)
@@ -30,6 +63,7 @@ int stages_open(struct stages *s, const char *command, const char *dir, struct e
     s->lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->lock < 0 || (flock(s->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK))
         return err_set(err, "another program is writing to '%s': wait for it, or give another --output-dir", dir);
+    sweep(dir);
     char *path = path_join(dir, "stages.json");
     json_error_t why = {0};
     s->record = file_exists(path) ? json_load_file(path, 0, &why) : json_object();
@@ -207,6 +241,8 @@ int stage_run(struct stages *s, const struct stage *stage, const char *key, stru
     } else if (!stage->run) {
         json_object_del(entry, "seconds"); /* it begins again */
     }
+    if (!stage->run)
+        sweep_beside(s, stage);
     if (rc == 0)
         rc = save(s, err);
     if (rc == 0)
