@@ -216,7 +216,7 @@ static void test_stop(void **state)
                                        {NAN, UNKNOWN, false, UNKNOWN, UNKNOWN}};
     expect_stop(ROUND_GO_ON, nothing, 1, &rules, "");
     expect_stop(ROUND_GO_ON, nothing, 2, &imitating, "");
-    expect_stop(ROUND_LAST, nothing, 3, &rules, "3 rounds were asked for");
+    expect_stop(ROUND_LAST, nothing, 3, &rules, "round 3 was the last");
     struct round_figures f[1] = {{0.5, {0.05, -0.1, 0.11}, false, {0.85, 0.79, 0.9}, {0.7, 0.49, 0.9}}};
     expect_stop(ROUND_GO_ON, f, 1, &rules, ""); /* the gold may have risen by more than 0.1; 0.79 is below 0.8 */
     expect_stop(ROUND_TOLD_APART, f, 1, &imitating, "0.700 (0.490 to 0.900)");

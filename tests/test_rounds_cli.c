@@ -298,6 +298,12 @@ static void test_people(void **state)
     expect_refusal("no pair has the id", PEOPLE "--resume");
     assert_false(is_there("people/round-1/reward"));
     run_ok("rm people/round-1/labels.jsonl");
+    /* nor are those of other answers to the same prompts: they were labelled, and then other ones were collected */
+    fill_in("people/round-1", 0, "ines");
+    expect_refusal("no pair has the id", PEOPLE "--resume --seed 7");
+    assert_false(is_there("people/round-1/reward"));
+    run_ok("rm people/round-1/labels.jsonl");
+    run_ok(PEOPLE "--resume");
     fill_in("people/round-1", 2, "ines");
     fill_in("people/round-1", 4, "omar");
     e = run(PEOPLE "--resume");
@@ -393,6 +399,23 @@ static void test_methods(void **state)
         assert_true(number_in("method/round-2/figures.json", "policies", "new", "kl", "value") > 0);
         assert_int_equal(is_there("method/round-1/best.jsonl"), !strcmp(methods[i][0], "best-of-n"));
     }
+    /* whole models in the place of adapters, and demonstrations by the pairs themselves (SPIN) */
+    drop("method");
+    run_ok("{ sed '/lora_r/d' dpo.yaml; echo 'full: true'; } >full.yaml");
+    run_ok(IRL "--method dpo --method-config full.yaml --reference last --rounds 2 --output-dir method");
+    assert_true(is_there("method/best/model/model.safetensors") && !is_there("method/round-1/reward"));
+    drop("method");
+    run_ok("{ sed '/lora_r/d' ppo.yaml; echo 'full: true'; } >full-ppo.yaml");
+    run_ok(ITERATE BY_REWARD "--method-config full-ppo.yaml --rounds 2 --output-dir method");
+    assert_true(number_in("method/round-2/figures.json", "policies", "new", "kl", "value") > 0);
+    /* a rule beside the reward model, with a weight for each */
+    drop("method");
+    run_ok("{ cat ppo.yaml; echo 'reward_weights: [1, 0.5]'; } >weighted.yaml");
+    run_ok(ITERATE BY_REWARD "--method-config weighted.yaml --add-reward rule:length:limit=4 --rounds 1 --output-dir method");
+    json_t *o = load("method/round-1/policy/manifest.json"), *rule = json_array_get(json_object_get(o, "reward"), 1);
+    assert_string_equal(json_string_value(json_object_get(rule, "reward")), "rule:length:limit=4");
+    assert_true(json_number_value(json_object_get(rule, "weight")) == 0.5);
+    json_decref(o);
 }
 
 /* The reference is the start's policy, not the one before: its manifest says so, and with another one the run is another. */
@@ -540,6 +563,8 @@ static void test_refuses(void **state)
         {"which pairs do not have", ITERATE "--labels reward --label-reward rule:answer --output-dir no"},
         {"--train-data takes demonstrations",
          "$HONE irl " SHARED "--train-data first.jsonl --eval-data first.jsonl --output-dir no"},
+        {"is of rewards", IRL "--method dpo --method-config dpo.yaml --add-reward rule:length:limit=3 --output-dir no"},
+        {"--add-reward", ITERATE BY_REWARD "--add-reward rule:lenght:limit=3 --output-dir no"},
         {"raise --num-generations", IRL "--balance-length --num-generations 1 --output-dir no"},
         {"more than the",
          "$HONE iterate --model base --response-length 5000 --prompts prompts.jsonl --eval-prompts held-out.jsonl " BY_REWARD

@@ -42,12 +42,10 @@ int cmd_irl(int argc, char **argv)
     args.prompts = args.train_data;
     args.eval_prompts = args.eval_data;
     struct err err;
-    if (args.balance_length && args.num_generations < 2) {
-        err_set(&err, "--balance-length chooses among several answers: raise --num-generations");
-        code = command_misused("irl", &err);
-    } else {
-        code = rounds_command("irl", &args, &o);
-    }
+    int wrong = args.balance_length && args.num_generations < 2
+                    ? err_set(&err, "--balance-length chooses among several answers: raise --num-generations")
+                    : rounds_check_options(&args, &err);
+    code = wrong ? command_misused("irl", &err) : rounds_command("irl", &args, &o);
     options_release(&o);
     return code;
 }

@@ -74,8 +74,6 @@ static int check(const struct rounds_args *a, struct err *err)
     if (a->method == METHOD_DPO && pairs_want_scores((enum pairs_how)a->pairs))
         return err_set(err, "--pairs %s asks a reward model, but with --method dpo there is none: take random or all",
                        pairs_names[a->pairs]);
-    if (a->method == METHOD_DPO && a->ensemble > 1)
-        return err_set(err, "--ensemble is of reward models, but with --method dpo there is none: leave it out");
     return 0;
 }
 
@@ -87,7 +85,7 @@ int cmd_iterate(int argc, char **argv)
     if (code >= 0)
         return code;
     struct err err;
-    code = check(&args, &err) ? command_misused("iterate", &err) : rounds_command("iterate", &args, &o);
+    code = check(&args, &err) || rounds_check_options(&args, &err) ? command_misused("iterate", &err) : rounds_command("iterate", &args, &o);
     options_release(&o);
     return code;
 }

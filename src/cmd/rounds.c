@@ -56,6 +56,10 @@ const struct option round_learn_options[N_ROUND_LEARN_OPTIONS] = {
      .choices = round_method_names},
     {"method_config", OPTION_STRING, FIELD(method_config), NULL,
      "settings of that command (of sft for best-of-n), as for its --config", .value = "FILE.yaml"},
+    {"add_reward", OPTION_LIST, FIELD(add_reward), NULL,
+     "what the policy is rewarded for beside the reward model, as its --reward has it: a rule against length, say; weights are "
+     "method_config's reward_weights, the reward model's first",
+     .value = "REWARD"},
     {"reward_config", OPTION_STRING, FIELD(reward_config), NULL, "settings of hone reward", .value = "FILE.yaml"},
     {"ensemble", OPTION_INT, FIELD(ensemble), "1", "reward models that are trained side by side", .min = 1, .max = 64},
 };
@@ -66,6 +70,14 @@ const struct option round_run_options[N_ROUND_RUN_OPTIONS] = {
     {"quiet", OPTION_BOOL, FIELD(quiet), "false", "no progress"},
 };
 #undef FIELD
+
+int rounds_check_options(const struct rounds_args *args, struct err *err)
+{
+    if (args->method == METHOD_DPO && (args->ensemble > 1 || args->add_reward.n))
+        return err_set(err, "--%s is of rewards, but --method dpo learns from the judgements themselves: leave it out",
+                       args->ensemble > 1 ? "ensemble" : "add-reward");
+    return 0;
+}
 
 /* ---- paths ---- */
 
@@ -255,6 +267,15 @@ static void call_end(struct call *c, const char *run)
 
 /* ---- the commands ---- */
 
+/* Held-out pairs. */
+static void held_out_input(struct call *c)
+{
+    if (c->r->args->labels == LABELS_DEMONSTRATIONS)
+        input_of_round(c, "--eval-data", c->round, "heldout.jsonl");
+    else
+        input(c, "--eval-data", c->r->args->eval_data);
+}
+
 static void reward_call(struct call *c, const struct rounds *r, size_t round, bool look, struct err *err)
 {
     const struct rounds_args *args = r->args;
@@ -265,13 +286,19 @@ static void reward_call(struct call *c, const struct rounds *r, size_t round, bo
         input_of_round(c, "--train-data", round, "comparisons.jsonl");
     else
         input(c, "--train-data", args->train_data);
-    if (args->labels == LABELS_DEMONSTRATIONS)
-        input_of_round(c, "--eval-data", round, "heldout.jsonl");
-    else
-        input(c, "--eval-data", args->eval_data);
+    held_out_input(c);
     if (args->ensemble > 1)
         set(c, "--ensemble", "%lld", (long long)args->ensemble);
     call_end(c, "reward");
+}
+
+/* What the policy learns from: the round's reward model, and what is asked beside it. */
+static void set_rewards(struct call *c)
+{
+    const struct strings *more = &c->r->args->add_reward;
+    input_taken(c, "--reward", reward_after(c->r, c->round));
+    for (size_t i = 0; i < more->n; i++)
+        reward_input(c, "--reward", more->data[i]);
 }
 
 /* Where the policy starts, and the reference where that is another one. */
@@ -290,7 +317,7 @@ static void best_call(struct call *c, const struct rounds *r, size_t round, bool
     call_begin(c, r, round, "generate", look, err);
     input_taken(c, "--model", policy_after(r, round - 1));
     input(c, "--prompts", args->prompts);
-    input_taken(c, "--reward", reward_after(r, round));
+    set_rewards(c);
     set(c, "--select", "best");
     set(c, "--num-generations", "%lld", (long long)args->num_generations);
     set(c, "--max-new-tokens", "%lld", (long long)args->response_length);
@@ -309,10 +336,9 @@ static void method_call(struct call *c, const struct rounds *r, size_t round, bo
         input_of_round(c, "--train-data", round, "best.jsonl");
     } else if (args->method == METHOD_DPO) {
         input_of_round(c, "--train-data", round, "comparisons.jsonl");
-        if (args->labels != LABELS_DEMONSTRATIONS)
-            input(c, "--eval-data", args->eval_data);
+        held_out_input(c);
     } else {
-        input_taken(c, "--reward", reward_after(r, round));
+        set_rewards(c);
         input(c, "--train-data", args->prompts);
     }
     call_end(c, "policy");

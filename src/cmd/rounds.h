@@ -30,6 +30,7 @@ struct rounds_args {
     const char *model, *tokenizer, *output_dir, *system;
     const char *prompts, *eval_prompts, *train_data, *eval_data; /* of irl prompts and eval_prompts are the demonstrations' */
     const char *reward_config, *method_config, *gold, *label_reward, *label_program;
+    struct strings add_reward;
     struct judge_args judge;
     int labels, label_choice, pairs, method, reference;
     int64_t rounds, prompts_per_round, pairs_per_round, num_generations, response_length, slots, ensemble, seed, threads;
@@ -39,7 +40,7 @@ struct rounds_args {
 };
 
 /* Options that both commands have, groups of rows with offset 0. */
-enum { N_ROUND_MODEL_OPTIONS = 6, N_ROUND_LEARN_OPTIONS = 4, N_ROUND_OPTIONS = 9, N_ROUND_RUN_OPTIONS = 3 };
+enum { N_ROUND_MODEL_OPTIONS = 6, N_ROUND_LEARN_OPTIONS = 5, N_ROUND_OPTIONS = 9, N_ROUND_RUN_OPTIONS = 3 };
 extern const struct option round_model_options[N_ROUND_MODEL_OPTIONS], round_learn_options[N_ROUND_LEARN_OPTIONS],
     round_options[N_ROUND_OPTIONS], round_run_options[N_ROUND_RUN_OPTIONS];
 #define ROUND_GROUPS                                                                               \
@@ -74,6 +75,9 @@ char *round_path(const struct rounds *r, size_t round, const char *name); /* .. 
  * After round 0 they are what there is at the start. */
 char *policy_after(const struct rounds *r, size_t round);
 char *reward_after(const struct rounds *r, size_t round);
+
+/* What the tables of options cannot say of the groups above; an error is one of usage. */
+int rounds_check_options(const struct rounds_args *args, struct err *err);
 
 /* Does the method learn from a reward model?  dpo learns from the judgements themselves. */
 bool rounds_want_reward(const struct rounds_args *args);

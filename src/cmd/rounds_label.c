@@ -358,6 +358,8 @@ int rounds_check(void *user, struct err *err)
                      check_mix(args->label_reward, args, &start, NULL, "--label-reward", err)
                  ? -1
                  : 0;
+    for (size_t i = 0; rc == 0 && i < args->add_reward.n; i++)
+        rc = check_mix(args->add_reward.data[i], args, &start, &p.data, "--add-reward", err);
     if (rc == 0 && args->judge.judge) {
         struct judge_model judge;
         rc = judge_model_open(&judge, &args->judge, &start, SCORE_MICRO_TOKENS, err);

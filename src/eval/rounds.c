@@ -40,7 +40,7 @@ enum round_stop round_stop(struct buf *words, const struct round_figures *list, 
         return ROUND_AGREEMENT;
     }
     if (n >= rules->rounds) {
-        buf_printf(words, "%zu rounds were asked for", rules->rounds);
+        buf_printf(words, "round %zu was the last that was asked for", n);
         return ROUND_LAST;
     }
     return ROUND_GO_ON;
