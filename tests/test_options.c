@@ -272,6 +272,10 @@ static void test_help(void **state)
     struct options o;
     struct args a;
     struct err err;
+    assert_int_equal(parse(&o, &a, &err, "--model", "m", "--check", NULL), 2);
+    options_release(&o);
+    assert_int_equal(parse(&o, &a, &err, "--check", NULL), -1); /* --model is missing */
+    options_release(&o);
     assert_int_equal(parse(&o, &a, &err, "--help", NULL), 1);
     options_release(&o);
     struct buf text;

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/base.h"
 #include "cmd/commands.h"
 #include "cmd/json.h"
 #include "cmd/policy.h"
 #include "cmd/progress.h"
+#include "cmd/prompts.h"
 #include "eval/answers.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -76,9 +76,7 @@ struct comparison_job {
     struct policy b;
     struct judge *judges;
     size_t n_opened;
-    struct dataset data;
-    struct row *rows; /* those of `data` without completions */
-    struct examples prompts;
+    struct prompts prompts;
     struct answers answers[2];
     struct answers_measure measure[2];
     struct interval kl;
@@ -102,27 +100,10 @@ static int open_models(struct comparison_job *j, struct err *err)
 static int read_prompts(struct comparison_job *j, struct err *err)
 {
     const struct compare_args *args = j->args;
-    struct rows_config config = {.prompts = true, .system = args->system};
-    if (base_read(&j->data, "compare", args->prompts, &config, ~(1u << ROWS_SCORES), "prompts", args->quiet, err))
-        return -1;
-    j->rows = xmalloc((j->data.n + 1) * sizeof *j->rows);
-    for (size_t i = 0; i < j->data.n; i++) {
-        j->rows[i] = j->data.rows[i];
-        j->rows[i].n_completions = 0;
-    }
-    struct dataset view = j->data;
-    view.rows = j->rows;
-    struct encode_options o = encode_options_of(&j->a.model);
-    if (examples_encode(&j->prompts, &view, &o, err))
-        return -1;
-    for (size_t i = 0; i < j->prompts.n; i++)
-        if (j->prompts.list[i].prompt.n == 0)
-            return err_set(err, "'%s' line %zu: its prompt is empty: there is nothing to go on from", j->data.path,
-                           j->rows[i].line);
-    const char *remedy = "shorten the prompt or lower --response-length";
-    size_t length = (size_t)args->response_length + 1; /* reward models may read a token more */
-    return base_check_lengths(&j->prompts, length, &j->a.model, j->data.path, remedy, err) ||
-                   base_check_lengths(&j->prompts, length, j->b.net.model, j->data.path, remedy, err)
+    const struct rows_config config = {.prompts = true, .system = args->system};
+    size_t length = (size_t)args->response_length;
+    return prompts_read(&j->prompts, "compare", args->prompts, &config, ~(1u << ROWS_SCORES), &j->a.model, length, args->quiet, err) ||
+                   prompts_check_lengths(&j->prompts, length, j->b.net.model, err)
                ? -1
                : 0;
 }
@@ -146,9 +127,9 @@ static int sample(struct comparison_job *j, struct err *err)
         rc = model_pack(j->b.own, err);
     for (size_t s = 0; rc == 0 && s < 2; s++) {
         struct progress progress;
-        progress_start(&progress, s ? "answers of B" : "answers of A", "answers", 0, j->prompts.n * config.num_generations,
+        progress_start(&progress, s ? "answers of B" : "answers of A", "answers", 0, j->prompts.examples.n * config.num_generations,
                        args->quiet);
-        rc = answers_sample(&j->answers[s], nets[s], &j->prompts, &config, show, &progress, err);
+        rc = answers_sample(&j->answers[s], nets[s], &j->prompts.examples, &config, show, &progress, err);
         progress_end(&progress);
     }
     return rc;
@@ -201,7 +182,7 @@ static void print_table(const struct comparison_job *j)
 {
     const struct answers_measure *m = j->measure;
     printf("A: %s\nB: %s\n%zu prompts, %zu answers each, temperature %g; in brackets: 95 %% intervals by prompt\n", j->names[0],
-           j->names[1], j->prompts.n, j->answers[0].n, j->args->temperature);
+           j->names[1], j->prompts.examples.n, j->answers[0].n, j->args->temperature);
     for (size_t r = 0; r < j->n_opened; r++) {
         const struct judge *k = &j->judges[r];
         printf("\nJudged by %s\n", k->path);
@@ -236,7 +217,7 @@ static void print_json(const struct comparison_job *j)
                                                 "score_a", json_interval(k->mean[0]), "score_b", json_interval(k->mean[1])));
     }
     json_t *o = json_pack("{s:o, s:o, s:I, s:I, s:f, s:I, s:I, s:o, s:o}", "a", side_json(j->names[0], &j->measure[0]), "b",
-                          side_json(j->names[1], &j->measure[1]), "prompts", (json_int_t)j->prompts.n, "num_generations",
+                          side_json(j->names[1], &j->measure[1]), "prompts", (json_int_t)j->prompts.examples.n, "num_generations",
                           (json_int_t)j->args->num_generations, "temperature", j->args->temperature, "response_length",
                           (json_int_t)j->args->response_length, "seed", (json_int_t)j->args->seed, "judges", judges, "kl",
                           json_interval(j->kl));
@@ -254,7 +235,7 @@ static int write_samples(const struct comparison_job *j, struct err *err)
     struct buf line;
     buf_init(&line, SIZE_MAX / 2);
     for (size_t i = 0; i < j->answers[0].n; i++) {
-        const struct row *row = j->prompts.list[j->answers[0].unit[i]].row;
+        const struct row *row = j->prompts.examples.list[j->answers[0].unit[i]].row;
         buf_clear(&line);
         buf_str(&line, "{\"id\": ");
         buf_json_str(&line, row->id, strlen(row->id));
@@ -289,9 +270,7 @@ static void release(struct comparison_job *j)
     free(j->judges);
     answers_release(&j->answers[0]);
     answers_release(&j->answers[1]);
-    examples_release(&j->prompts);
-    free(j->rows);
-    dataset_release(&j->data);
+    prompts_release(&j->prompts);
     policy_release(&j->b);
     loaded_release(&j->a);
 }

@@ -63,20 +63,18 @@ int cmd_demo(int argc, char **argv)
         return code;
     struct err err;
     struct demo d = {.args = &args};
-    int rc = dir_make(args.output_dir, &err);
+    int rc = stages_open(&d.stages, "demo", args.output_dir, &err);
     if (rc == 0)
         rc = read_system(&d, &err);
     if (rc == 0)
         rc = model_hash(args.model, d.model_hash, &err);
-    if (rc == 0)
-        rc = demo_stages_open(&d, &err);
     if (rc == 0)
         print_plan(&d);
     for (size_t i = 0; rc == 0 && i < N_DEMO_STAGES; i++)
         rc = demo_stage_run(&d, i, &err);
     if (rc == 0)
         rc = demo_report(&d, &err);
-    json_decref(d.stages);
+    stages_release(&d.stages);
     free(d.system);
     options_release(&o);
     return rc ? command_failed("demo", &err) : EXIT_DONE;

@@ -6,6 +6,7 @@ struct dpo_args {
     struct train_args train;
     double beta, label_smoothing, discopop_tau, f_alpha_divergence_coef, ld_alpha, ref_model_mixup_alpha;
     struct strings loss_type, loss_weights;
+    const char *ref_model;
     int f_divergence_type;
     bool sync_ref_model;
     int64_t ref_model_sync_steps;
@@ -33,6 +34,7 @@ static const struct option own[] = {
      "coefficient of alpha_divergence; 1 is reverse_kl", .min = -10, .max = 10},
     {"ld_alpha", OPTION_FLOAT, FIELD(ld_alpha), "1",
      "what tokens count beyond the length of the pair's shorter answer: 1 like all others, 0 nothing", .min = 0, .max = 1},
+    REF_MODEL_OPTION(FIELD(ref_model)),
     {"sync_ref_model", OPTION_BOOL, FIELD(sync_ref_model), "false", "let the reference follow the policy from time to time"},
     {"ref_model_mixup_alpha", OPTION_FLOAT, FIELD(ref_model_mixup_alpha), "0.6",
      "share of the policy in a reference that follows, each time", .min = 0, .max = 1},
@@ -90,11 +92,14 @@ int cmd_dpo(int argc, char **argv)
                             .f_divergence_type = (enum divergence)args.f_divergence_type,
                             .f_alpha_divergence_coef = args.f_alpha_divergence_coef},
                    .ld_alpha = args.ld_alpha, .reference = true},
+        .ref_model = args.ref_model,
         .sync_ref_model = args.sync_ref_model,
         .ref_model_mixup_alpha = args.ref_model_mixup_alpha,
         .ref_model_sync_steps = args.ref_model_sync_steps,
     };
-    if (mix(&plan.config.losses, &args, &err) || preference_mixture_check(&plan.config.losses, &plan.config.loss, &err)) {
+    int wrong = args.ref_model && args.sync_ref_model
+                    ? err_set(&err, "--ref-model stays as it is and --sync-ref-model follows the policy: give one of them") : 0;
+    if (wrong || mix(&plan.config.losses, &args, &err) || preference_mixture_check(&plan.config.losses, &plan.config.loss, &err)) {
         code = command_misused("dpo", &err);
         options_release(&o);
         return code;

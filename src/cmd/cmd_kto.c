@@ -67,9 +67,9 @@ static int set_reference(struct job *j, struct err *err)
 {
     struct training *t = &j->t;
     struct kto *k = &j->kto;
-    j->train_ref = reference_logprobs(t, &t->train, 1, err);
+    j->train_ref = reference_logprobs(t, &t->net, &t->train, 1, err);
     if (j->train_ref && t->eval.n)
-        j->eval_ref = reference_logprobs(t, &t->eval, 1, err);
+        j->eval_ref = reference_logprobs(t, &t->net, &t->eval, 1, err);
     if (!j->train_ref || (t->eval.n && !j->eval_ref))
         return -1;
     k->train_ref = j->train_ref;

@@ -9,13 +9,13 @@ int command_options(struct options *o, const struct option_spec *spec, void *arg
     int rc = options_parse(o, spec, args, argc, argv, &err);
     if (rc == 0)
         return -1;
-    if (rc > 0) {
+    if (rc == 1) {
         struct buf text;
         buf_init(&text, 1 << 20);
         options_help(spec, &text);
         fwrite(text.data, 1, text.len, stdout);
         buf_release(&text);
-    } else {
+    } else if (rc < 0) {
         command_misused(spec->command, &err);
     }
     options_release(o);

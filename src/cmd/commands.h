@@ -41,6 +41,8 @@ int cmd_dpo(int argc, char **argv);
 int cmd_kto(int argc, char **argv);
 int cmd_orpo(int argc, char **argv);
 int cmd_cpo(int argc, char **argv);
+int cmd_iterate(int argc, char **argv);
+int cmd_irl(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_logprobs(int argc, char **argv);

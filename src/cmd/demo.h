@@ -1,12 +1,10 @@
 /* hone demo: the whole loop on a small real model.
  *
- *     cmd_demo.c      options and the sequence      demo_verdict.c   what came of it: results.json, answers.jsonl
- *     demo_stages.c   a stage as a child process    demo_report.c    report.html from results.json, and the summary
- *     demo_look.c     the base model's answers      demo_reward.c    .. of it, what the reward models know
+ *     cmd_demo.c      options and the sequence            demo_verdict.c   what came of it: results.json, answers.jsonl
+ *     demo_stages.c   the stages, what they depend on     demo_report.c    report.html from results.json, and the summary
+ *     demo_look.c     the base model's answers            demo_reward.c    .. of it, what the reward models know
  *
- * Every stage is a child process, so that wait4() tells its peak memory; the parent keeps small, for a child is charged
- * with its parent's memory at the fork.  A stage has a key: the hash of all that its result depends on.  Where key and
- * product are there, it is skipped; where the key is there alone, it goes on; where the key differs, it is made anew. */
+ * How stages are run, skipped and gone on with: cmd/stages.h. */
 #ifndef HONE_CMD_DEMO_H
 #define HONE_CMD_DEMO_H
 
@@ -14,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cmd/stages.h"
 #include "data/encode.h"
 #include "model/net.h"
 #include "util/err.h"
@@ -28,7 +27,7 @@ struct demo {
     const struct demo_args *args;
     char *system;        /* the help desk's system message */
     char model_hash[65];
-    json_t *stages;      /* stages.json: {name: {"key", "seconds", "peak_mib"}} */
+    struct stages stages;
 };
 
 /* Paths, as fresh strings: in the output folder, among the examples. */
@@ -52,8 +51,6 @@ struct demo_stage {
 enum { N_DEMO_STAGES = 7 };
 extern const struct demo_stage demo_stages[N_DEMO_STAGES];
 
-/* Read stages.json (or begin with an empty one). */
-int demo_stages_open(struct demo *d, struct err *err);
 int demo_stage_run(struct demo *d, size_t index, struct err *err);
 
 /* ---- the work of stages ---- */

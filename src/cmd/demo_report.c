@@ -103,7 +103,7 @@ static double total_seconds(const struct demo *d)
     const char *name;
     json_t *o;
     double sum = 0;
-    json_object_foreach(d->stages, name, o)
+    json_object_foreach(d->stages.record, name, o)
         sum += json_number(json_object_get(o, "seconds"));
     return sum;
 }
@@ -113,7 +113,7 @@ static double largest_peak(const struct demo *d)
     const char *name;
     json_t *o;
     double peak = 0;
-    json_object_foreach(d->stages, name, o)
+    json_object_foreach(d->stages.record, name, o)
         peak = fmax(peak, json_number(json_object_get(o, "peak_mib")));
     return peak;
 }
@@ -456,7 +456,7 @@ static void costs(struct page *p)
     report_heading(&p->r, "What it cost");
     report_table(&p->r, NULL, 3, header);
     for (size_t i = 0; i < N_DEMO_STAGES; i++) {
-        const json_t *o = json_object_get(p->d->stages, demo_stages[i].name);
+        const json_t *o = json_object_get(p->d->stages.record, demo_stages[i].name);
         report_cell(&p->r, REPORT_NEUTRAL, "%s", demo_stages[i].title);
         report_cell(&p->r, REPORT_NEUTRAL, "%.1f", json_number(json_object_get(o, "seconds")) / 60);
         report_cell(&p->r, REPORT_NEUTRAL, "%.0f", json_number(json_object_get(o, "peak_mib")));

@@ -1,19 +1,9 @@
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/time.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "cmd/commands.h"
 #include "cmd/demo.h"
-#include "cmd/json.h"
-#include "train/run.h"
 #include "util/file.h"
 #include "util/mem.h"
 
@@ -51,27 +41,6 @@ char *demo_path(const struct demo *d, const char *name)
 char *demo_example(const struct demo *d, const char *name)
 {
     return path_join(d->args->examples, name);
-}
-
-/* ---- stages.json ---- */
-
-int demo_stages_open(struct demo *d, struct err *err)
-{
-    char *path = demo_path(d, "stages.json");
-    json_error_t why;
-    d->stages = file_exists(path) ? json_load_file(path, 0, &why) : json_object();
-    int rc = json_is_object(d->stages) ? 0 : err_set(err, "'%s' line %d: %s: remove it to begin anew", path, why.line, why.text);
-    free(path);
-    return rc;
-}
-
-static int stages_save(const struct demo *d, struct err *err)
-{
-    char *path = demo_path(d, "stages.json"), *text = json_dumps(d->stages, JSON_INDENT(2));
-    int rc = file_write(path, text, strlen(text), err);
-    free(text);
-    free(path);
-    return rc;
 }
 
 /* ---- what a stage depends on ---- */
@@ -151,7 +120,7 @@ static int add_parent(struct buf *b, const struct demo *d, const char *name, str
     char *path = xasprintf("%s/%s/manifest.json", d->args->output_dir, name);
     json_t *o = json_load_file(path, 0, NULL);
     const char *result = json_string_value(json_object_get(json_object_get(o, "result"), "sha256"));
-    const char *key = json_string_value(json_object_get(json_object_get(d->stages, name), "key"));
+    const char *key = json_string_value(json_object_get(json_object_get(d->stages.record, name), "key"));
     int rc = result && key ? 0 : err_set(err, "'%s' is not there or does not say its result: remove '%s/%s' to make it anew",
                                          path, d->args->output_dir, name);
     if (rc == 0)
@@ -188,15 +157,15 @@ static int stage_key(char key[65], const struct demo *d, const struct demo_stage
     return rc;
 }
 
-/* ---- the child ---- */
-
-/* The command line of a run: an array that ends with NULL, and its strings, are freed by nobody: the child becomes it. */
+/* The command line of a run: a fresh array of fresh strings that ends with NULL. */
 static char **command_line(const struct demo *d, const struct demo_stage *s, struct err *err)
 {
     char **argv = xcalloc(32, sizeof *argv), *flags[5];
     size_t n = 0;
-    if (full_flags(flags, d, s, err))
+    if (full_flags(flags, d, s, err)) {
+        free(argv);
         return NULL;
+    }
     argv[n++] = xstrdup("hone");
     argv[n++] = xstrdup(s->command);
     argv[n++] = xstrdup("--config");
@@ -214,7 +183,7 @@ static char **command_line(const struct demo *d, const struct demo_stage *s, str
         argv[n++] = demo_path(d, s->reward);
     }
     argv[n++] = xstrdup("--system");
-    argv[n++] = d->system;
+    argv[n++] = xstrdup(d->system);
     argv[n++] = xstrdup("--output-dir");
     argv[n++] = demo_path(d, s->name);
     argv[n++] = xstrdup("--resume");
@@ -227,137 +196,55 @@ static char **command_line(const struct demo *d, const struct demo_stage *s, str
     return argv;
 }
 
-static _Noreturn void child(const struct demo *d, const struct demo_stage *s, pid_t parent)
-{
-    struct err err;
-    int code;
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* whoever ends the demo ends its stage, too */
-    if (getppid() != parent)
-        _exit(EXIT_FAILED);
-    if (s->command) {
-        char **argv = command_line(d, s, &err);
-        if (argv) {
-            execv("/proc/self/exe", argv);
-            err_set(&err, "cannot start '/proc/self/exe': %s", strerror(errno));
-        }
-        code = command_failed("demo", &err);
-    } else {
-        code = s->work(d, &err) ? command_failed("demo", &err) : EXIT_DONE;
-    }
-    fflush(stdout);
-    fflush(stderr);
-    _exit(code);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Run the child to its end; its time and memory are added to the stage's entry. */
-static int run_child(const struct demo *d, const struct demo_stage *s, json_t *entry, struct err *err)
-{
-    int status;
-    struct rusage usage;
-    double started = now();
-    fflush(stdout);
-    fflush(stderr);
-    pid_t parent = getpid(), pid = fork();
-    if (pid < 0)
-        return err_set(err, "cannot start a process: %s", strerror(errno));
-    if (pid == 0)
-        child(d, s, parent);
-    while (wait4(pid, &status, 0, &usage) < 0)
-        if (errno != EINTR)
-            return err_set(err, "cannot wait for a process: %s", strerror(errno));
-    /* json_number_value() of what is not there is 0 */
-    double seconds = now() - started + json_number_value(json_object_get(entry, "seconds"));
-    double peak = (double)usage.ru_maxrss / 1024, before = json_number_value(json_object_get(entry, "peak_mib"));
-    json_object_set_new(entry, "seconds", json_finite(seconds));
-    json_object_set_new(entry, "peak_mib", json_finite(peak > before ? peak : before));
-    if (WIFSIGNALED(status))
-        return err_set(err, "the stage was ended by signal %d: run the same again to go on from its last checkpoint",
-                       WTERMSIG(status));
-    if (WEXITSTATUS(status) != 0)
-        return err_set(err, "the stage failed: see above; run the same again to go on from its last checkpoint");
-    return 0;
-}
-
 /* ---- a stage ---- */
 
-static char *product_of(const struct demo *d, const struct demo_stage *s)
+struct work {
+    const struct demo *d;
+    const struct demo_stage *s;
+};
+
+static int do_work(void *user, struct err *err)
 {
-    return s->command ? xasprintf("%s/%s/manifest.json", d->args->output_dir, s->name) : demo_path(d, s->product);
+    const struct work *w = user;
+    return w->s->work(w->d, err);
 }
 
-/* Take away what another key left. */
-static int clear(const struct demo *d, const struct demo_stage *s, bool ours, struct err *err)
+static int run(struct demo *d, const struct demo_stage *s, struct stage *stage, const char *key, struct err *err)
 {
-    int rc = 0;
-    char *path = s->command ? demo_path(d, s->name) : product_of(d, s);
-    if (s->command && file_exists(path)) {
-        struct run_folder run;
-        if (run_open(&run, path, false, ours, err))
-            rc = ours ? -1 : err_set(err, "'%s' holds a run that is not of this demo (stages.json does not know it): move it "
-                                          "away, or give another --output-dir", path);
-        else
-            run_close(&run);
-    } else if (!s->command && unlink(path) && errno != ENOENT) {
-        rc = err_set(err, "cannot remove '%s': %s", path, strerror(errno));
-    }
-    free(path);
-    return rc;
-}
-
-static void print_time(const json_t *entry)
-{
-    unsigned long s = (unsigned long)(json_number_value(json_object_get(entry, "seconds")) + 0.5);
-    fprintf(stderr, "%lu:%02lu min, peak memory %.0f MiB", s / 60, s % 60, json_number_value(json_object_get(entry, "peak_mib")));
-}
-
-int demo_stage_run(struct demo *d, size_t index, struct err *err)
-{
-    const struct demo_stage *s = &demo_stages[index];
-    char key[65];
-    if (stage_key(key, d, s, err))
-        return err_prefix(err, "stage '%s'", s->name);
-    json_t *entry = json_object_get(d->stages, s->name);
-    const char *old = json_string_value(json_object_get(entry, "key"));
-    char *product = product_of(d, s);
-    bool same = old && !strcmp(old, key), done = same && file_exists(product);
-    free(product);
-    fprintf(stderr, "\n[%zu/%d] %s\n", index + 1, N_DEMO_STAGES, s->title);
-    if (done) {
+    enum stage_state state = stage_state(&d->stages, stage, key);
+    if (state == STAGE_DONE) {
         fputs("      done before (", stderr);
-        print_time(entry);
+        stage_print_time(&d->stages, s->name);
         fputs("), and nothing that it depends on has changed\n", stderr);
         return 0;
     }
     fprintf(stderr, "      look for: %s; it takes about %.3g min on two cores\n", s->watch,
             s->minutes * (d->args->full && s->command ? 3 : 1));
-    int rc = 0;
-    if (!same) {
-        rc = clear(d, s, old, err);
-        entry = json_pack("{s:s}", "key", key);
-        json_object_set_new(d->stages, s->name, entry);
-    } else if (s->command) {
+    if (state == STAGE_BEGUN && s->command)
         fputs("      begun before: it goes on from its last checkpoint\n", stderr);
-    } else {
-        json_object_del(entry, "seconds"); /* work begins again */
-    }
-    if (rc == 0)
-        rc = stages_save(d, err);
-    if (rc == 0)
-        rc = run_child(d, s, entry, err);
-    struct err ignored;
-    if (stages_save(d, rc ? &ignored : err))
-        rc = -1;
-    if (rc)
-        return err_prefix(err, "stage '%s'", s->name);
+    if (stage_run(&d->stages, stage, key, err))
+        return -1;
     fputs("      done in ", stderr);
-    print_time(entry);
+    stage_print_time(&d->stages, s->name);
     fputc('\n', stderr);
     return 0;
+}
+
+int demo_stage_run(struct demo *d, size_t index, struct err *err)
+{
+    const struct demo_stage *s = &demo_stages[index];
+    struct work work = {d, s};
+    char key[65], **argv = NULL;
+    if (stage_key(key, d, s, err) || (s->command && !(argv = command_line(d, s, err))))
+        return err_prefix(err, "stage '%s'", s->name);
+    fprintf(stderr, "\n[%zu/%d] %s\n", index + 1, N_DEMO_STAGES, s->title);
+    char *product = s->command ? xasprintf("%s/manifest.json", s->name) : xstrdup(s->product);
+    struct stage stage = {.name = s->name, .product = product, .run = s->command ? s->name : NULL, .argv = argv, .work = do_work,
+                          .user = &work};
+    int rc = run(d, s, &stage, key, err);
+    for (char **a = argv; a && *a; a++)
+        free(*a);
+    free(argv);
+    free(product);
+    return rc;
 }

@@ -61,6 +61,57 @@ void artefact_release(struct artefact *a)
     *a = (struct artefact){0};
 }
 
+/* What an ensemble's manifest says of its members: their seeds and the hashes of their results. */
+static json_t *members_of(const char *path)
+{
+    char *manifest = path_join(path, "manifest.json");
+    json_t *o = json_load_file(manifest, 0, NULL), *list = json_incref(json_object_get(o, "members"));
+    json_decref(o);
+    free(manifest);
+    return list;
+}
+
+/* What stands beside a head decides about its scores, too. */
+static int add_notes(struct buf *b, const char *folder, struct err *err)
+{
+    char hash[65], *notes = path_join(folder, "hone.json");
+    int rc = file_is_dir(folder) && file_exists(notes) ? file_sha256(hash, notes, err) : (hash[0] = 0);
+    buf_str(b, hash);
+    free(notes);
+    return rc;
+}
+
+int artefact_hash(char out[65], const char *path, struct err *err)
+{
+    struct artefact a = {0};
+    struct buf b;
+    char hash[65];
+    json_t *members = file_is_dir(path) ? members_of(path) : NULL;
+    buf_init(&b, 1 << 20);
+    int rc = members ? 0 : artefact_find(&a, path, err);
+    if (members) {
+        char *text = json_dumps(members, JSON_COMPACT | JSON_SORT_KEYS);
+        buf_str(&b, text);
+        free(text);
+    }
+    if (rc == 0)
+        rc = add_notes(&b, a.adapter ? a.adapter : path, err);
+    if (rc == 0 && a.adapter) {
+        char *weights = path_join(a.adapter, "adapter_model.safetensors");
+        rc = file_sha256(hash, weights, err);
+        buf_str(&b, hash);
+        free(weights);
+    } else if (rc == 0 && a.model) {
+        rc = model_hash(a.model, hash, err);
+        buf_str(&b, hash);
+    }
+    sha256_hex(out, b.data, b.len);
+    json_decref(members);
+    artefact_release(&a);
+    buf_release(&b);
+    return rc;
+}
+
 int artefact_take_adapter(struct artefact *a, const char *adapter, struct err *err)
 {
     struct artefact b;
@@ -175,17 +226,14 @@ static int find_members(char ***members, size_t *n, const char *path, struct err
     *n = 0;
     if (!has(path, "manifest.json") || !has(path, "members"))
         return 0;
-    char *manifest = path_join(path, "manifest.json");
-    json_t *o = json_load_file(manifest, 0, NULL), *list = json_object_get(o, "members");
+    json_t *list = members_of(path);
     *members = xcalloc(json_array_size(list) + 1, sizeof **members);
     for (; *n < json_array_size(list); ++*n) {
         const char *name = json_string_value(json_object_get(json_array_get(list, *n), "path"));
         (*members)[*n] = path_join(path, name ? name : "?");
     }
-    json_decref(o);
-    int rc = *n ? 0 : err_set(err, "'%s' lists no members: it is not what 'hone reward' wrote", manifest);
-    free(manifest);
-    return rc;
+    json_decref(list);
+    return *n ? 0 : err_set(err, "'%s/manifest.json' lists no members: it is not what 'hone reward' wrote", path);
 }
 
 int load_rewards(struct rewards *r, const char *const *paths, size_t n_paths, const struct loaded *base, struct err *err)

@@ -16,6 +16,10 @@ struct artefact {
 int artefact_find(struct artefact *a, const char *path, struct err *err);
 void artefact_release(struct artefact *a);
 
+/* SHA-256 of what stands behind a name: of an adapter's weights, not of those below it; else of a model's; of an ensemble of what its
+ * manifest says of its members; in each case with hone.json. */
+int artefact_hash(char out[65], const char *path, struct err *err);
+
 /* The adapter that another name stands for, for a model that has none. */
 int artefact_take_adapter(struct artefact *a, const char *adapter, struct err *err);
 

@@ -34,6 +34,8 @@ static const struct command commands[] = {
     {"kto", "learn from answers that are each called good or bad", cmd_kto},
     {"orpo", "learn from pairs without a reference: demonstrations and odds in one", cmd_orpo},
     {"cpo", "learn from pairs without a reference: CPO, SimPO, AlphaPO", cmd_cpo},
+    {"iterate", "rounds of answers, people's judgements, reward model and policy", cmd_iterate},
+    {"irl", "the same from demonstrations alone: a reward that they alone earn", cmd_irl},
     {"bench", "speed of training and generation on this machine", cmd_bench},
     {"compare", "how often one model's answers beat another's", cmd_compare},
     {NULL, NULL, NULL},

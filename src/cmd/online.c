@@ -16,6 +16,7 @@ const struct option online_options[N_ONLINE_OPTIONS] = {
      .required = true, .value = "REWARD", .alias = "reward_model_path"},
     {"reward_weights", OPTION_LIST, FIELD(reward_weights), NULL, "a weight for each reward; otherwise all 1", .commas = true, .value = "X"},
     {"reward_timeout", OPTION_FLOAT, FIELD(reward_timeout), "60", "seconds that a program may take to score a batch", .min = 0.1, .max = 1e5},
+    REF_MODEL_OPTION(FIELD(ref_model)),
     {"iterations", OPTION_INT, FIELD(iterations), "10", "times that fresh rollouts are made and learned from", .min = 1, .max = 1e7},
     {"temperature", OPTION_FLOAT, FIELD(temperature), "1", "of the rollouts and of the policy that is trained", .min = 0.05, .max = 10},
     {"ema_decay", OPTION_FLOAT, FIELD(ema_decay), "0",
@@ -34,6 +35,11 @@ static int open_frozen(struct online *o, struct err *err)
         o->has_frozen = true;
     }
     o->reference = o->has_frozen ? o->frozen.net : o->t.base.net;
+    if (!o->args->ref_model)
+        return 0;
+    if (training_open_reference(&o->t, &o->ref_model, o->args->ref_model, o->has_frozen ? &o->frozen : &o->t.base, err))
+        return -1;
+    o->reference = o->ref_model.net;
     return 0;
 }
 
@@ -290,6 +296,7 @@ int online_close(struct online *o, int rc, const struct err *err)
     reward_mix_release(&o->mix);
     watch_release(&o->watch);
     adapter_release(&o->ema);
+    policy_release(&o->ref_model);
     if (o->has_frozen)
         loaded_release(&o->frozen);
     return training_close(&o->t, rc, err);

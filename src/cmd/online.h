@@ -3,6 +3,7 @@
 #ifndef HONE_CMD_ONLINE_H
 #define HONE_CMD_ONLINE_H
 
+#include "cmd/policy.h"
 #include "cmd/rewarding.h"
 #include "cmd/watch.h"
 #include "rollout/experience.h"
@@ -10,6 +11,7 @@
 struct online_args {
     struct train_args train;
     struct strings reward, reward_weights;
+    const char *ref_model;
     int64_t iterations, num_generations, response_length, slots;
     double temperature, missing_eos_penalty, reward_timeout, ema_decay;
     struct aggregate_args aggregate;
@@ -18,7 +20,7 @@ struct online_args {
 
 /* The groups "Rollouts", "Ensembles" and "Monitor"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
  * rows for its own table, of a struct that begins with online_args. */
-enum { N_ONLINE_OPTIONS = 7 };
+enum { N_ONLINE_OPTIONS = 8 };
 extern const struct option online_options[N_ONLINE_OPTIONS];
 #define ONLINE_GROUPS                                                                              \
     {"Rollouts", online_options, N_ONLINE_OPTIONS, 0},                                             \
@@ -42,6 +44,7 @@ struct online {
     struct mix_models models;
     struct loaded frozen; /* of full fine-tuning: the model as it was, for reference, reward models and critic */
     bool has_frozen;
+    struct policy ref_model; /* where it is not what the policy starts from */
     struct net reference;
     struct watch watch;
     struct adapter ema; /* with ema_decay: the policy's moving average */

@@ -544,7 +544,7 @@ int options_parse(struct options *o, const struct option_spec *spec, void *args,
         set_default(o, &slot);
 
     const char *config = NULL;
-    bool only_operands = false;
+    bool only_operands = false, only_check = false;
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
         if (only_operands || arg[0] != '-' || !strcmp(arg, "-")) {
@@ -553,15 +553,17 @@ int options_parse(struct options *o, const struct option_spec *spec, void *args,
             only_operands = true;
         } else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
             return 1;
+        } else if (!strcmp(arg, "--check")) {
+            only_check = true;
         } else if (arg[1] != '-') {
             return err_set(err, "there is no option '%s': options begin with --", arg);
         } else if (parse_flag(o, argc, argv, &i, &config, err)) {
             return -1;
         }
     }
-    if (config && parse_file(o, config, err))
+    if ((config && parse_file(o, config, err)) || check_required(o, err))
         return -1;
-    return check_required(o, err);
+    return only_check ? 2 : 0;
 }
 
 void options_release(struct options *o)
@@ -677,6 +679,7 @@ void options_help(const struct option_spec *spec, struct buf *out)
     }
     buf_str(out, "\nAll commands:\n");
     help_option(&always[0], out);
+    buf_printf(out, "  %-32s%s\n", "--check", "read the options and do nothing: says what is wrong with them, or ends with 0");
     buf_printf(out, "  %-32s%s\n", "--help", "this text");
 }
 

@@ -20,8 +20,8 @@
  * On the command line: --beta 0.2, --beta=0.2; a bool as --shuffle, --no-shuffle, --shuffle=false;
  * a list by repeating its flag.  Dashes and underscores are the same.  Where a flag is given twice
  * the last one counts.  --config FILE.yaml is a flat mapping of the same names (lists as YAML
- * lists, null for "not given"); the command line wins over it.  --help and -h ask for help; "--"
- * ends the options. */
+ * lists, null for "not given"); the command line wins over it.  --help and -h ask for help, --check
+ * whether the options are right; "--" ends the options. */
 #ifndef HONE_CMD_OPTIONS_H
 #define HONE_CMD_OPTIONS_H
 
@@ -94,8 +94,8 @@ struct options {
 };
 
 /* Fill `args` (a command's struct, overwritten where the table says) from argv[1..argc).  Returns
- * 0; 1 if help was asked for; -1 with a sentence naming flag, or file and line.  Release in all
- * cases. */
+ * 0; 1 if help was asked for, 2 if only a look at the options; -1 with a sentence naming flag, or
+ * file and line.  Release in all cases. */
 int options_parse(struct options *o, const struct option_spec *spec, void *args, int argc,
                   char **argv, struct err *err);
 void options_release(struct options *o);

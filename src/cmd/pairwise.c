@@ -48,12 +48,12 @@ static void show(void *user, size_t done)
     progress_update(&t->progress, done, NULL);
 }
 
-double *reference_logprobs(struct training *t, const struct examples *e, double ld_alpha, struct err *err)
+double *reference_logprobs(struct training *t, const struct net *reference, const struct examples *e, double ld_alpha, struct err *err)
 {
     struct learner pass;
     double *logps = NULL;
     progress_start(&t->progress, "reference", "rows", 0, e->n, t->args->quiet);
-    if (learner_init_forward(&pass, &t->net, err) == 0)
+    if (learner_init_forward(&pass, reference, err) == 0)
         logps = sequence_logprobs(&pass, &t->loop, e, NULL, e->n, e->list[0].n_completions, ld_alpha, show, t, err);
     progress_end(&t->progress);
     learner_release(&pass);
@@ -128,6 +128,7 @@ struct job {
     struct training t;
     struct pairwise method;
     struct reference reference;
+    struct policy ref_model;
     struct learner look;
     struct fall_watch fall;
     double *train_ref, *eval_ref;
@@ -152,9 +153,10 @@ static int set_reference(struct job *j, struct err *err)
     struct training *t = &j->t;
     struct pairwise *p = &j->method;
     if (!j->plan->sync_ref_model) {
-        j->train_ref = reference_logprobs(t, &t->train, j->plan->config.ld_alpha, err);
+        const struct net *reference = j->plan->ref_model ? &j->ref_model.net : &t->net;
+        j->train_ref = reference_logprobs(t, reference, &t->train, j->plan->config.ld_alpha, err);
         if (j->train_ref && t->eval.n)
-            j->eval_ref = reference_logprobs(t, &t->eval, j->plan->config.ld_alpha, err);
+            j->eval_ref = reference_logprobs(t, reference, &t->eval, j->plan->config.ld_alpha, err);
         p->train_ref = j->train_ref;
         p->eval_ref = j->eval_ref;
         return j->train_ref && (!t->eval.n || j->eval_ref) ? 0 : -1;
@@ -199,11 +201,14 @@ int pairwise_run(const struct pairwise_plan *plan, const struct train_args *args
     int rc = training_open(&j.t, plan->command, args, o, &err);
     if (rc == 0)
         rc = read_pairs(&j, &left, &err);
+    if (rc == 0 && plan->ref_model)
+        rc = training_open_reference(&j.t, &j.ref_model, plan->ref_model, &j.t.base, &err);
     if (rc == 0)
         rc = train(&j, &err);
     pairs_restore(&left, &j.t); /* to release the rows that were left out, too */
     pairwise_release(&j.method);
     reference_release(&j.reference);
+    policy_release(&j.ref_model);
     learner_release(&j.look);
     free(j.train_ref);
     free(j.eval_ref);

@@ -10,6 +10,7 @@
 struct pairwise_plan {
     const char *command;
     struct pairwise_config config;
+    const char *ref_model;  /* NULL: the reference is what the policy starts from */
     bool learn_prompt;      /* the likelihood of the chosen text runs over its prompt, too */
     bool sync_ref_model;    /* the reference follows: */
     double ref_model_mixup_alpha;
@@ -27,9 +28,9 @@ struct pairs_left_out {
 int pairs_decide(struct pairs_left_out *left, struct training *t, struct err *err);
 void pairs_restore(const struct pairs_left_out *left, struct training *t);
 
-/* Before the first step the policy is the reference, so its own net gives the reference's log-probs: (rows, completions) in
- * a fresh array. */
-double *reference_logprobs(struct training *t, const struct examples *e, double ld_alpha, struct err *err);
+/* The reference's log-probs: (rows, completions) in a fresh array.  Before the first step the policy's own net is the reference,
+ * where no other is named. */
+double *reference_logprobs(struct training *t, const struct net *reference, const struct examples *e, double ld_alpha, struct err *err);
 
 /* A reference that is asked during the training, after training_begin().  own: it has numbers of its own, `params`, which
  * may change; else it stays what the policy started from.  With --full it is the model read a second time. */

@@ -268,6 +268,16 @@ int training_read_prompts(struct training *t, bool keep_fields, struct err *err)
     return examples_encode(&t->train, &t->train_data, &o, err);
 }
 
+int training_open_reference(struct training *t, struct policy *reference, const char *path, const struct loaded *base, struct err *err)
+{
+    char hash[65];
+    if (policy_open(reference, path, base, err) || (reference->own && model_pack(reference->own, err)) ||
+        artefact_hash(hash, path, err))
+        return -1;
+    json_object_set_new(t->about, "ref_model", json_pack("{s:s, s:s}", "path", path, "sha256", hash));
+    return 0;
+}
+
 static int write_config(struct run_folder *run, const struct options *options, struct err *err)
 {
     struct buf yaml;

@@ -5,6 +5,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/load.h"
+#include "cmd/policy.h"
 #include "cmd/progress.h"
 #include "data/rows.h"
 #include "train/learner.h"
@@ -72,6 +73,13 @@ int training_read_prompts(struct training *t, bool keep_fields, struct err *err)
  * the examples. */
 int training_read_completions(struct training *t, const char *key, const char *path, struct dataset *data, struct examples *e,
                               struct err *err);
+
+/* A reference that is not what training starts from, on the base at hand where that is its own; its entry in the manifest.  Named
+ * by an option ref_model, for which there is a row. */
+#define REF_MODEL_OPTION(offset)                                                                   \
+    {"ref_model", OPTION_STRING, (offset), NULL,                                                   \
+     "the reference, where it is not what the policy starts from: a run's folder, an adapter's or a model", .value = "PATH"}
+int training_open_reference(struct training *t, struct policy *reference, const char *path, const struct loaded *base, struct err *err);
 
 /* Inputs are good: make the learner and the run's folder. */
 int training_begin(struct training *t, struct err *err);

@@ -95,7 +95,7 @@ static int start(struct child *c, const char *command, struct err *err)
 {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, rc;
     if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
-        err_set(err, "cannot make a pipe to the reward program '%.200s': %s", command, strerror(errno));
+        err_set(err, "cannot make a pipe to the program '%.200s': %s", command, strerror(errno));
         close_end(&in[0]);
         close_end(&in[1]);
         return -1;
@@ -124,7 +124,7 @@ static int start(struct child *c, const char *command, struct err *err)
     if (rc) {
         close_end(&c->in);
         close_end(&c->out);
-        return err_set(err, "cannot start the reward program '%.200s': %s", command, strerror(rc));
+        return err_set(err, "cannot start the program '%.200s': %s", command, strerror(rc));
     }
     fcntl(c->in, F_SETFL, O_NONBLOCK);
     return 0;
@@ -179,14 +179,14 @@ static int ended_well(int status, const char *command, struct err *err)
     if (code == 0)
         return 0;
     if (code > 128)
-        return err_set(err, "the reward program '%.200s' was ended by signal %d (%s)", command, code - 128, strsignal(code - 128));
-    return err_set(err, "the reward program '%.200s' ended with code %d instead of 0: %s", command, code,
+        return err_set(err, "the program '%.200s' was ended by signal %d (%s)", command, code - 128, strsignal(code - 128));
+    return err_set(err, "the program '%.200s' ended with code %d instead of 0: %s", command, code,
                    code == 127   ? "there is no such program (write its path: ./NAME)"
                    : code == 126 ? "it may not be executed (chmod +x)"
                                  : "what it wrote on standard error says why");
 }
 
-static int run(struct buf *out, const char *command, const struct buf *in, double seconds, struct err *err)
+int program_run(struct buf *out, const char *command, const struct buf *in, double seconds, struct err *err)
 {
     struct child c;
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
@@ -205,10 +205,10 @@ static int run(struct buf *out, const char *command, const struct buf *in, doubl
         waitpid(c.pid, &status, 0);
     }
     if (out->overflow)
-        return err_set(err, "the reward program '%.200s' wrote far more than a number for each completion, and must write nothing else",
-                       command);
+        return err_set(err, "the program '%.200s' wrote far more than one answer for each line that it was given, and must write nothing "
+                            "else", command);
     if (late)
-        return err_set(err, "the reward program '%.200s' took more than %g seconds and was ended: make it faster, or raise "
+        return err_set(err, "the program '%.200s' took more than %g seconds and was ended: make it faster, or raise "
                             "--reward-timeout", command, seconds);
     return ended_well(status, command, err);
 }
@@ -221,7 +221,7 @@ int program_score(double *scores, const char *command, const struct answer_text 
     buf_init(&out, (n + 16) * (LONGEST_LINE + 1));
     for (size_t i = 0; i < n; i++)
         add_line(&in, &answers[i]);
-    int rc = run(&out, command, &in, seconds, err);
+    int rc = program_run(&out, command, &in, seconds, err);
     if (rc == 0)
         rc = read_scores(scores, n, command, &out, err);
     buf_release(&in);

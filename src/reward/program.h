@@ -11,10 +11,15 @@
 #define HONE_REWARD_PROGRAM_H
 
 #include "reward/rule.h"
+#include "util/buf.h"
 
 /* scores (n): out.  -1 and a sentence if the program cannot be run, ends otherwise than with 0, writes anything else than n
  * numbers (the line is named), or takes longer than `seconds`: it is then ended, with all that it started. */
 int program_score(double *scores, const char *command, const struct answer_text *answers, size_t n, double seconds,
                   struct err *err);
+
+/* What this stands on: run `sh -c command`, with `in` as its standard input, until it ends with 0; what it writes is added to `out`,
+ * whose ceiling is the most that it may write. */
+int program_run(struct buf *out, const char *command, const struct buf *in, double seconds, struct err *err);
 
 #endif

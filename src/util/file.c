@@ -235,6 +235,20 @@ int dir_replace(const char *from, const char *to, struct err *err)
     return rc;
 }
 
+int link_replace(const char *target, const char *path, struct err *err)
+{
+    if (!target)
+        return unlink(path) && errno != ENOENT ? err_set(err, "cannot remove '%s': %s", path, strerror(errno)) : 0;
+    char *temporary = xasprintf("%s.tmp-%ld", path, (long)getpid());
+    int rc = 0;
+    if ((unlink(temporary) && errno != ENOENT) || symlink(target, temporary) || rename(temporary, path))
+        rc = err_set(err, "cannot make '%s' a link to '%s': %s", path, target, strerror(errno));
+    if (rc)
+        unlink(temporary);
+    free(temporary);
+    return rc ? rc : sync_parent(path, err);
+}
+
 static void hex(char out[65], const unsigned char digest[32])
 {
     sodium_bin2hex(out, 65, digest, 32);

@@ -58,6 +58,9 @@ int dir_replace(const char *from, const char *to, struct err *err);
 int dir_remove(const char *path, struct err *err);
 int dir_sync(const char *path, struct err *err);
 
+/* Make `path` a symbolic link to `target`, in the place of one that is there; target NULL: take it away. */
+int link_replace(const char *target, const char *path, struct err *err);
+
 /* SHA-256 in lower-case hex (64 characters and a 0). */
 void sha256_hex(char out[65], const void *data, size_t n);
 int file_sha256(char out[65], const char *path, struct err *err);

@@ -17,6 +17,8 @@ enum rng_stream {
     RNG_DROPOUT = 6,
     RNG_TEST = 7,
     RNG_SELECT = 8,  /* answers that are accepted: (prompt, sample, round) */
+    RNG_PAIRS = 12,  /* pairs that are judged: (prompt, sample, sample, purpose) */
+    RNG_LABEL = 13,  /* labels that are drawn: (pair) */
 };
 
 void rng_philox(uint32_t out[4], uint32_t seed, uint32_t stream, const uint32_t counter[4]);

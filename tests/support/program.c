@@ -343,8 +343,14 @@ static void list_files(struct buf *out, const char *path)
         char *name = path_join(path, entries[i]->d_name), hash[65];
         struct stat st;
         struct err err;
-        if (entries[i]->d_name[0] != '.' && lstat(name, &st) == 0 && S_ISDIR(st.st_mode)) {
+        bool seen = entries[i]->d_name[0] != '.' && lstat(name, &st) == 0;
+        if (seen && S_ISDIR(st.st_mode)) {
             list_files(out, name);
+        } else if (seen && S_ISLNK(st.st_mode)) {
+            char target[4096] = "";
+            if (readlink(name, target, sizeof target - 1) < 0)
+                fail_msg("cannot read the link '%s'", name);
+            buf_printf(out, "%s -> %s\n", name, target);
         } else if (entries[i]->d_name[0] != '.') {
             if (file_sha256(hash, name, &err))
                 fail_msg("%s", err.text);

@@ -57,7 +57,7 @@ void write_tokenizer(const char *folder);
 /* A folder with the tiny llama model, this tokenizer and template, and 2,048 positions: what a judge's questions need. */
 void write_long_model(const char *folder);
 
-/* All regular files below a folder, as sorted lines "PATH SIZE SHA-256"; "" where there is none. */
+/* All regular files below a folder, as sorted lines "PATH SIZE SHA-256", and links as "PATH -> TARGET"; "" where there is none. */
 char *folder_listing(const char *path);
 
 /* JSON lines, a fresh array of them. */
