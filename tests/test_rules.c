@@ -20,7 +20,9 @@ static double score(const char *spec, const char *fields, const char *text, size
     struct answer_text a = {.row = &row, .text = (char *)(uintptr_t)text, .n = strlen(text), .tokens = tokens, .max_tokens = 20};
     if (rule_parse(&rule, spec, &err) || rule_check_row(&rule, &row, "rows", &err))
         fail_msg("%s: %s", spec, err.text);
-    double s = rule_score(&rule, &a);
+    double s;
+    if (rule_score(&s, &rule, &a, 1, &err))
+        fail_msg("%s: %s", spec, err.text);
     rule_release(&rule);
     json_decref(row.fields);
     return s;

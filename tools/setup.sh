@@ -25,6 +25,7 @@ tool gcc gcc
 tool cmake cmake
 tool make make
 tool pkg-config pkg-config
+tool bwrap bubblewrap
 package libc6-dev libjansson-dev libyaml-dev libpcre2-dev libsodium-dev libedit-dev zlib1g-dev \
     libcmocka-dev libjs-chart.js ca-certificates
 for extra in "$@"; do

@@ -93,7 +93,7 @@ void reward_mix_release(struct reward_mix *mix)
 bool reward_mix_reads_rows(const struct reward_mix *mix)
 {
     for (size_t i = 0; i < mix->n; i++)
-        if (mix->list[i].kind == REWARD_PROGRAM || (mix->list[i].kind == REWARD_RULE && mix->list[i].rule.kind == RULE_ANSWER))
+        if (mix->list[i].kind == REWARD_PROGRAM || (mix->list[i].kind == REWARD_RULE && rule_reads_row(&mix->list[i].rule)))
             return true;
     return false;
 }
@@ -113,9 +113,8 @@ int reward_mix_check(const struct reward_mix *mix, const struct dataset *rows, c
         if (reads_text(r) && !m->tokenizer)
             return err_set(err, "the reward '%s' reads answers as text, but '%s' has no tokenizer: name one with --tokenizer", r->text,
                            m->path);
-        for (size_t k = 0; r->kind == REWARD_RULE && k < rows->n; k++)
-            if (rule_check_row(&r->rule, &rows->rows[k], rows->path, err))
-                return -1;
+        if (r->kind == REWARD_RULE && rule_check(&r->rule, rows, err))
+            return -1;
         if (r->kind == REWARD_PROGRAM && program_score(&ignored, r->command, &empty, 1, mix->program_seconds, err))
             return err_prefix(err, "tried on an empty answer");
     }
@@ -210,8 +209,7 @@ int reward_mix_score(double *scores, double *spread, const struct reward_mix *mi
         else if (r->kind == REWARD_PROGRAM)
             rc = program_score(own, r->command, answers, x->n, mix->program_seconds, err);
         else
-            for (size_t c = 0; c < x->n; c++)
-                own[c] = rule_score(&r->rule, &answers[c]);
+            rc = rule_score(own, &r->rule, answers, x->n, err);
     }
     if (rc == 0 && spread && members <= 1)
         spread_over_parts(spread, scores, mix, x->n);

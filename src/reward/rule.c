@@ -175,9 +175,12 @@ int rule_parse(struct rule *r, const char *spec, struct err *err)
         r->kind = RULE_ANSWER;
         r->field = xstrdup("answer");
         rc = parse_answer(r, spec[6] ? spec + 7 : "", err);
+    } else if (!strcmp(spec, "tests") || !strncmp(spec, "tests:", 6)) {
+        r->kind = RULE_TESTS;
+        rc = unit_tests_parse(&r->tests, spec[5] ? spec + 6 : "", err);
     } else {
-        err_set(err, "there is no rule '%.60s': there are length:target=N, length:limit=N, overlong:cache=N, regex:PATTERN and answer",
-                spec);
+        err_set(err, "there is no rule '%.60s': there are length:target=N, length:limit=N, overlong:cache=N, regex:PATTERN, answer and "
+                     "tests", spec);
     }
     if (rc)
         rule_release(r);
@@ -188,19 +191,25 @@ void rule_release(struct rule *r)
 {
     pattern_free(r->pattern);
     free(r->field);
+    unit_tests_release(&r->tests);
     *r = (struct rule){0};
 }
 
 const char *rule_name(const struct rule *r)
 {
     static const char *const names[] = {[RULE_LENGTH_TARGET] = "length", [RULE_LENGTH_LIMIT] = "length", [RULE_OVERLONG] = "overlong",
-                                        [RULE_REGEX] = "regex", [RULE_ANSWER] = "answer"};
+                                        [RULE_REGEX] = "regex", [RULE_ANSWER] = "answer", [RULE_TESTS] = "tests"};
     return names[r->kind];
 }
 
 bool rule_reads_text(const struct rule *r)
 {
-    return r->kind == RULE_REGEX || r->kind == RULE_ANSWER;
+    return r->kind == RULE_REGEX || rule_reads_row(r);
+}
+
+bool rule_reads_row(const struct rule *r)
+{
+    return r->kind == RULE_ANSWER || r->kind == RULE_TESTS;
 }
 
 /* The row's field as text: a fresh string, NULL where it is neither text nor a number. */
@@ -214,6 +223,8 @@ static char *field_text(const struct row *row, const char *name)
 
 int rule_check_row(const struct rule *r, const struct row *row, const char *path, struct err *err)
 {
+    if (r->kind == RULE_TESTS)
+        return unit_tests_check_row(&r->tests, row, path, err);
     if (r->kind != RULE_ANSWER)
         return 0;
     struct buf number;
@@ -232,6 +243,14 @@ int rule_check_row(const struct rule *r, const struct row *row, const char *path
     buf_release(&number);
     free(text);
     return rc;
+}
+
+int rule_check(const struct rule *r, const struct dataset *rows, struct err *err)
+{
+    for (size_t i = 0; i < rows->n; i++)
+        if (rule_check_row(r, &rows->rows[i], rows->path, err))
+            return -1;
+    return r->kind == RULE_TESTS ? unit_tests_check(&r->tests, rows, err) : 0;
 }
 
 /* Length of s[*from ..] without the spaces at both ends. */
@@ -278,7 +297,7 @@ static bool answer_is(const struct rule *r, const struct answer_text *a)
     return same;
 }
 
-double rule_score(const struct rule *r, const struct answer_text *a)
+static double score_one(const struct rule *r, const struct answer_text *a)
 {
     double tokens = (double)a->tokens, from;
     const char *found;
@@ -296,4 +315,13 @@ double rule_score(const struct rule *r, const struct answer_text *a)
     default:
         return answer_is(r, a) ? 1 : 0;
     }
+}
+
+int rule_score(double *scores, const struct rule *r, const struct answer_text *answers, size_t n, struct err *err)
+{
+    if (r->kind == RULE_TESTS)
+        return unit_tests_score(scores, &r->tests, answers, n, err);
+    for (size_t i = 0; i < n; i++)
+        scores[i] = score_one(r, &answers[i]);
+    return 0;
 }

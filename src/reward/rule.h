@@ -10,20 +10,23 @@
  *     answer:field=F     .. in the row's field F
  *     answer:pattern=P   .. what the pattern's first group (or the whole pattern) matched last, compared with the field as text,
  *                        spaces around it aside; with a field as well: answer:field=F,pattern=P
+ *     tests              share of the row's unit tests that the code in the answer passes, run in a sandbox; with options behind a
+ *                        colon (reward/unit_tests.h)
  *
  * Tokens are counted as in completions/mean_length, the end token included.  Text is the answer without its end token. */
 #ifndef HONE_REWARD_RULE_H
 #define HONE_REWARD_RULE_H
 
-#include "data/rows.h"
+#include "reward/unit_tests.h"
 
-enum rule_kind { RULE_LENGTH_TARGET, RULE_LENGTH_LIMIT, RULE_OVERLONG, RULE_REGEX, RULE_ANSWER };
+enum rule_kind { RULE_LENGTH_TARGET, RULE_LENGTH_LIMIT, RULE_OVERLONG, RULE_REGEX, RULE_ANSWER, RULE_TESTS };
 
 struct rule {
     enum rule_kind kind;
     double tokens;           /* N or C */
     struct pattern *pattern; /* of regex, and perhaps of answer */
     char *field;             /* of answer */
+    struct unit_tests tests;
 };
 
 /* An answer as rules and programs see it. */
@@ -38,14 +41,18 @@ struct answer_text {
 int rule_parse(struct rule *r, const char *spec, struct err *err);
 void rule_release(struct rule *r);
 
-/* "length", "overlong", "regex", "answer". */
+/* "length", "overlong", "regex", "answer", "tests". */
 const char *rule_name(const struct rule *r);
 bool rule_reads_text(const struct rule *r);
+bool rule_reads_row(const struct rule *r); /* its fields */
 
 /* Does the row have what the rule compares with?  A sentence that names file (`path`), line and field if not. */
 int rule_check_row(const struct rule *r, const struct row *row, const char *path, struct err *err);
 
-/* The rule's number; rows were checked.  A match that takes more than a million steps counts as none. */
-double rule_score(const struct rule *r, const struct answer_text *a);
+/* Do all, and does what the rule runs work here? */
+int rule_check(const struct rule *r, const struct dataset *rows, struct err *err);
+
+/* The rule's numbers for n answers: scores (n): out; rows were checked.  A match that takes more than a million steps counts as none. */
+int rule_score(double *scores, const struct rule *r, const struct answer_text *answers, size_t n, struct err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* Files that are part of the program: the pages of src/web and Chart.js, turned into arrays by the
- * build (hone_embed in CMakeLists.txt).  The bytes are followed by a 0 that is not counted.  A name
+/* Files that are part of the program: the pages of src/web, Chart.js and what runs unit tests,
+ * turned into arrays by the build (hone_embed in CMakeLists.txt).  The bytes are followed by a 0 that is not counted.  A name
  * is the file's name with everything but letters and digits made '_'; a page that is added to
  * src/web is declared here.
  *
@@ -14,5 +14,8 @@ extern const size_t embed_chart_min_js_size;
 
 extern const unsigned char embed_report_css[], embed_report_js[];
 extern const size_t embed_report_css_size, embed_report_js_size;
+
+extern const unsigned char embed_unit_tests_py[];
+extern const size_t embed_unit_tests_py_size;
 
 #endif

@@ -35,7 +35,7 @@ int sandbox_enter(void **state)
 {
     (void)state;
     const char *program = getenv("HONE"), *tmp = getenv("TMPDIR");
-    char *hone = absolute(program ? program : "build/hone"), *golden = absolute("tests/golden");
+    char *hone = absolute(program ? program : "build/hone"), *golden = absolute("tests/golden"), *recipes = absolute("recipes");
     char *shared = shared_folder() ? absolute(shared_folder()) : NULL;
     char *model = real_model() ? absolute(real_model()) : NULL;
     home = absolute(".");
@@ -45,10 +45,12 @@ int sandbox_enter(void **state)
         setenv("HONE_MODEL", model, 1);
     setenv("OMP_NUM_THREADS", "1", 1);
     setenv("OMP_WAIT_POLICY", "passive", 1); /* threads that spin slow each other down where cores are busy */
-    if (!mkdtemp(sandbox) || chdir(sandbox) || symlink(golden, "golden") || (shared && symlink(shared, "shared")))
+    if (!mkdtemp(sandbox) || chdir(sandbox) || symlink(golden, "golden") || symlink(recipes, "recipes") ||
+        (shared && symlink(shared, "shared")))
         fail_msg("cannot make the folder '%s': %s", sandbox, strerror(errno));
     free(hone);
     free(golden);
+    free(recipes);
     free(shared);
     free(model);
     return 0;

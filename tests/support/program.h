@@ -1,7 +1,7 @@
 /* The program from outside: tests that run `hone` in a fresh folder, the sandbox, and look at what it leaves.
  *
- * sandbox_enter makes the sandbox the working folder.  In it "golden" is the project's tests/golden and "shared" the
- * folder of shared values (where there is one).  Lines are run by sh with $HONE as the program, which the environment
+ * sandbox_enter makes the sandbox the working folder.  In it "golden" is the project's tests/golden, "recipes" its recipes
+ * and "shared" the folder of shared values (where there is one).  Lines are run by sh with $HONE as the program, which the environment
  * variable of that name says (else build/hone); programs have one thread unless a line says otherwise. */
 #ifndef HONE_TESTS_PROGRAM_H
 #define HONE_TESTS_PROGRAM_H
