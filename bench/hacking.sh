@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Reward hacking, seen and stopped.  The help desk's policy learns by GRPO from a reward model and, beside it, from how often
-# an answer says "you" (bench/attention.py): a reward with a hole.  A second reward model, trained on other comparisons, is the gold.
+# an answer says "you" (bench/attention.py): a reward with a hole.  The help desk's rubric, which neither of them knows, is the gold.
 # Three runs from one SFT policy: unguarded (the monitor looks on), guarded (it stops), and collapse (one phrase is all that is paid
 # for, at a high rate: answers become alike).
-# Runs that are there are gone on with.  About twenty-five minutes on two cores, ten of them for the policy and the reward models.
+# Runs that are there are gone on with.  About twenty minutes on two cores, five of them for the policy and the reward model.
 # Usage: bench/hacking.sh [FOLDER]     FOLDER: default runs/hacking
-#   HONE=build/hone, ITERATIONS=20, SEED=1, THREADS, RUNS=FOLDER with sft, reward and reward-second (such as `hone demo`'s), to leave those out
+#   HONE=build/hone, ITERATIONS=20, SEED=1, THREADS, RUNS=FOLDER with sft and reward (such as `hone demo`'s), to leave those out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/hacking}
@@ -22,11 +22,10 @@ train() { # NAME COMMAND MODEL DATA: a stage of the demo
 }
 train sft sft "$model" demonstrations.jsonl
 train reward reward "$runs/sft" comparisons.jsonl
-train reward-second reward "$runs/sft" comparisons-second.jsonl
 
 learn() { # NAME flags of hone grpo..
     [ -e "$folder/$1/manifest.json" ] || "$hone" grpo --model "$runs/sft" --train-data "$data/prompts.jsonl" --system "$system" \
-        --gold "$runs/reward-second" --iterations "${ITERATIONS:-20}" --threads "${THREADS:-0}" --per-device-train-batch-size 8 --num-generations 4 \
+        --gold rule:rubric:$data/rubric.yaml --iterations "${ITERATIONS:-20}" --threads "${THREADS:-0}" --per-device-train-batch-size 8 --num-generations 4 \
         --max-completion-length 64 --lr-scheduler-type constant --save-steps 5 --seed "${SEED:-1}" --output-dir "$folder/$1" --resume "${@:2}" \
         2> >(tee "$folder/$1.log" >&2)
 }

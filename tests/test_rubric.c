@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/rubric.h"
+#include "reward/rubric.h"
 #include "util/buf.h"
 #include "util/mem.h"
 #include "util/rng.h"

@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "reward/mix.h"
-#include "support/support.h"
+#include "support/program.h"
+#include "util/file.h"
 
 static struct row row_of(const char *fields)
 {
@@ -53,6 +54,46 @@ static void test_patterns(void **state)
     assert_true(score("regex:b", "{}", "a\xc3", 1) == 0 && score("regex:a", "{}", "a\xc3", 1) == 1); /* cut within a character */
     /* what would take for ever counts as not found */
     assert_true(score("regex:^(a+)+$", "{}", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", 1) == 0);
+}
+
+/* The share of a rubric's checks, of those that are for this prompt. */
+static void test_rubrics(void **state)
+{
+    (void)state;
+    static const char rubric[] = "checks:\n"
+                                 "  - name: short\n"
+                                 "    conditions: [{max_words: 4}]\n"
+                                 "  - name: polite\n"
+                                 "    conditions: [{must_match: please}]\n"
+                                 "  - name: reply\n"
+                                 "    when_prompt: '\\?$'\n"
+                                 "    conditions: [{scope: first_sentence, must_match: '^(yes|no)'}]\n";
+    struct err err;
+    assert_int_equal(file_write("rubric.yaml", rubric, sizeof rubric - 1, &err), 0);
+    struct row row = row_of("{}");
+    char question[] = "Is it open?", order[] = "Open it.";
+    struct rule rule;
+    const struct {
+        char *prompt;
+        const char *text;
+        double wanted;
+    } cases[] = {{question, "Yes, please come.", 1}, {question, "Yes.", 2. / 3}, {question, "Please wait until it opens.", 1. / 3},
+                 {order, "It opens.", 0.5}, {order, "I would rather not open it.", 0}};
+    if (rule_parse(&rule, "rubric:rubric.yaml", &err))
+        fail_msg("%s", err.text);
+    assert_string_equal(rule_name(&rule), "rubric");
+    assert_true(rule_reads_text(&rule) && !rule_reads_row(&rule));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double s;
+        row.prompt.text = cases[i].prompt;
+        struct answer_text a = {.row = &row, .text = (char *)(uintptr_t)cases[i].text, .n = strlen(cases[i].text)};
+        assert_int_equal(rule_score(&s, &rule, &a, 1, &err), 0);
+        expect_near(s, cases[i].wanted, 1e-15, "rubric", i);
+    }
+    rule_release(&rule);
+    json_decref(row.fields);
+    assert_int_equal(rule_parse(&rule, "rubric:nowhere.yaml", &err), -1);
+    assert_non_null(strstr(err.text, "nowhere.yaml"));
 }
 
 static void test_answers(void **state)
@@ -168,7 +209,8 @@ static void test_names_and_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lengths), cmocka_unit_test(test_patterns),          cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_lengths), cmocka_unit_test(test_patterns), cmocka_unit_test(test_answers),
+        cmocka_unit_test_setup_teardown(test_rubrics, sandbox_enter, sandbox_leave),
         cmocka_unit_test(test_refuses), cmocka_unit_test(test_names_and_weights), cmocka_unit_test(test_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,7 +64,6 @@ struct demo_prompts {
 };
 int demo_prompts_read(struct demo_prompts *p, const struct demo *d, const struct model *m, struct err *err);
 void demo_prompts_release(struct demo_prompts *p);
-const char *demo_prompt_text(const struct row *row);
 
 /* What the results say of a reward model: its accuracy on the held-out comparisons, calibration, right by kind, and the
  * baselines fitted on what it learned from.  NULL and a sentence on failure. */

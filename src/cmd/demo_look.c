@@ -11,12 +11,6 @@
 #include "util/file.h"
 #include "util/mem.h"
 
-const char *demo_prompt_text(const struct row *row)
-{
-    const struct row_part *p = &row->prompt;
-    return p->n_messages ? p->messages[p->n_messages - 1].content : p->text ? p->text : "";
-}
-
 /* The "topic" of each row, which dataset_read() does not keep. */
 static int read_topics(struct demo_prompts *p, struct err *err)
 {
@@ -99,7 +93,7 @@ static int write_look(const struct demo *d, const struct demo_prompts *p, const 
 {
     json_t *list = json_array();
     for (size_t i = 0; i < a->n; i++)
-        json_array_append_new(list, json_pack("{s:s, s:o}", "prompt", demo_prompt_text(&p->data.rows[p->shown[i]]), "answer",
+        json_array_append_new(list, json_pack("{s:s, s:o}", "prompt", row_prompt_text(&p->data.rows[p->shown[i]]), "answer",
                                               json_text(a->texts[i])));
     char *path = demo_path(d, "look.json"), *text = json_dumps(list, JSON_INDENT(2));
     int rc = file_write(path, text, strlen(text), err);
@@ -126,7 +120,7 @@ int demo_look(const struct demo *d, struct err *err)
     if (rc == 0)
         rc = answers_sample(&a, &base.net, &(struct examples){.list = five, .n = p.n_shown}, &config, NULL, NULL, err);
     for (size_t i = 0; i < a.n; i++) {
-        fprintf(stderr, "\n      Q:  %s\n      A:", demo_prompt_text(&p.data.rows[p.shown[i]]));
+        fprintf(stderr, "\n      Q:  %s\n      A:", row_prompt_text(&p.data.rows[p.shown[i]]));
         print_wrapped(a.texts[i]);
     }
     if (rc == 0)

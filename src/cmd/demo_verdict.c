@@ -10,7 +10,7 @@
 #include "cmd/progress.h"
 #include "eval/answers.h"
 #include "eval/perplexity.h"
-#include "eval/rubric.h"
+#include "reward/rubric.h"
 #include "util/file.h"
 #include "util/mem.h"
 
@@ -129,7 +129,7 @@ static int add_rubric(json_t *o, const struct verdict *v, size_t p, const struct
     size_t n = v->answers[p].n;
     const char **prompts = xmalloc((n + 1) * sizeof *prompts);
     for (size_t i = 0; i < n; i++)
-        prompts[i] = demo_prompt_text(&v->prompts.data.rows[i]);
+        prompts[i] = row_prompt_text(&v->prompts.data.rows[i]);
     struct rubric_share *checks = xcalloc(rubric_checks(rubric) + 1, sizeof *checks), all;
     int rc = rubric_shares(rubric, checks, &all, prompts, (const char *const *)v->answers[p].texts, n, err);
     if (rc == 0) {
@@ -216,7 +216,7 @@ static void add_shown(struct verdict *v)
                                                      json_text(v->answers[p].texts[k]), "score",
                                                      json_finite(v->scores[p][SECOND][k])));
         json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "topic", v->prompts.topics[k], "prompt",
-                                              demo_prompt_text(&v->prompts.data.rows[k]), "answers", answers));
+                                              row_prompt_text(&v->prompts.data.rows[k]), "answers", answers));
     }
     json_object_set_new(v->results, "side_by_side", list);
 }
@@ -286,7 +286,7 @@ static int write_answers(const struct verdict *v, struct err *err)
             buf_str(&b, "{\"id\": ");
             buf_json_str(&b, row->id, strlen(row->id));
             buf_printf(&b, ", \"policy\": \"%s\", \"prompt\": ", policy_names[p]);
-            buf_json_str(&b, demo_prompt_text(row), strlen(demo_prompt_text(row)));
+            buf_json_str(&b, row_prompt_text(row), strlen(row_prompt_text(row)));
             buf_str(&b, ", \"completion\": ");
             buf_json_str(&b, v->answers[p].texts[i], strlen(v->answers[p].texts[i]));
             buf_str(&b, ", \"scores\": [");

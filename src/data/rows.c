@@ -1122,6 +1122,12 @@ void dataset_release(struct dataset *data)
 
 /* ---- hashes of rows ---- */
 
+const char *row_prompt_text(const struct row *row)
+{
+    const struct row_part *p = &row->prompt;
+    return p->n_messages ? p->messages[p->n_messages - 1].content : p->text ? p->text : "";
+}
+
 void row_part_json(struct buf *out, const struct row_part *p)
 {
     if (p->text) {

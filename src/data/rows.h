@@ -139,6 +139,9 @@ int dataset_parse(struct dataset *data, const char *name, const char *bytes, siz
 
 void dataset_release(struct dataset *data);
 
+/* What was said last in the row's prompt: its last message, or its text; "" where there is neither. */
+const char *row_prompt_text(const struct row *row);
+
 /* The part as data files have it: messages, a text, or ids. */
 void row_part_json(struct buf *out, const struct row_part *p);
 

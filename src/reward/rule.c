@@ -175,12 +175,16 @@ int rule_parse(struct rule *r, const char *spec, struct err *err)
         r->kind = RULE_ANSWER;
         r->field = xstrdup("answer");
         rc = parse_answer(r, spec[6] ? spec + 7 : "", err);
+    } else if (!strncmp(spec, "rubric:", 7)) {
+        r->kind = RULE_RUBRIC;
+        r->rubric = rubric_load(spec + 7, err);
+        rc = r->rubric ? 0 : -1;
     } else if (!strcmp(spec, "tests") || !strncmp(spec, "tests:", 6)) {
         r->kind = RULE_TESTS;
         rc = unit_tests_parse(&r->tests, spec[5] ? spec + 6 : "", err);
     } else {
-        err_set(err, "there is no rule '%.60s': there are length:target=N, length:limit=N, overlong:cache=N, regex:PATTERN, answer and "
-                     "tests", spec);
+        err_set(err, "there is no rule '%.60s': there are length:target=N, length:limit=N, overlong:cache=N, regex:PATTERN, answer, "
+                     "rubric:FILE and tests", spec);
     }
     if (rc)
         rule_release(r);
@@ -191,6 +195,7 @@ void rule_release(struct rule *r)
 {
     pattern_free(r->pattern);
     free(r->field);
+    rubric_free(r->rubric);
     unit_tests_release(&r->tests);
     *r = (struct rule){0};
 }
@@ -198,13 +203,13 @@ void rule_release(struct rule *r)
 const char *rule_name(const struct rule *r)
 {
     static const char *const names[] = {[RULE_LENGTH_TARGET] = "length", [RULE_LENGTH_LIMIT] = "length", [RULE_OVERLONG] = "overlong",
-                                        [RULE_REGEX] = "regex", [RULE_ANSWER] = "answer", [RULE_TESTS] = "tests"};
+                                        [RULE_REGEX] = "regex", [RULE_ANSWER] = "answer", [RULE_RUBRIC] = "rubric", [RULE_TESTS] = "tests"};
     return names[r->kind];
 }
 
 bool rule_reads_text(const struct rule *r)
 {
-    return r->kind == RULE_REGEX || rule_reads_row(r);
+    return r->kind == RULE_REGEX || r->kind == RULE_RUBRIC || rule_reads_row(r);
 }
 
 bool rule_reads_row(const struct rule *r)
@@ -297,6 +302,23 @@ static bool answer_is(const struct rule *r, const struct answer_text *a)
     return same;
 }
 
+static int rubric_score(double *score, const struct rubric *rubric, const struct answer_text *a, struct err *err)
+{
+    size_t n = rubric_checks(rubric), applied = 0, passed = 0;
+    enum rubric_verdict *verdicts = xcalloc(n + 1, sizeof *verdicts);
+    char *text = xstrndup(a->text, a->n);
+    int rc = rubric_judge(rubric, verdicts, row_prompt_text(a->row), text, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        applied += verdicts[i] != RUBRIC_NOT_APPLICABLE;
+        passed += verdicts[i] == RUBRIC_PASS;
+    }
+    if (rc == 0)
+        *score = applied ? (double)passed / (double)applied : 1;
+    free(text);
+    free(verdicts);
+    return rc;
+}
+
 static double score_one(const struct rule *r, const struct answer_text *a)
 {
     double tokens = (double)a->tokens, from;
@@ -321,7 +343,11 @@ int rule_score(double *scores, const struct rule *r, const struct answer_text *a
 {
     if (r->kind == RULE_TESTS)
         return unit_tests_score(scores, &r->tests, answers, n, err);
-    for (size_t i = 0; i < n; i++)
-        scores[i] = score_one(r, &answers[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (r->kind == RULE_RUBRIC && rubric_score(&scores[i], r->rubric, &answers[i], err))
+            return err_prefix(err, "answer %zu", i + 1);
+        if (r->kind != RULE_RUBRIC)
+            scores[i] = score_one(r, &answers[i]);
+    }
     return 0;
 }

@@ -10,6 +10,7 @@
  *     answer:field=F     .. in the row's field F
  *     answer:pattern=P   .. what the pattern's first group (or the whole pattern) matched last, compared with the field as text,
  *                        spaces around it aside; with a field as well: answer:field=F,pattern=P
+ *     rubric:FILE        share of a rubric's checks that the answer passes, of those that apply (reward/rubric.h); 1 where none does
  *     tests              share of the row's unit tests that the code in the answer passes, run in a sandbox; with options behind a
  *                        colon (reward/unit_tests.h)
  *
@@ -17,15 +18,17 @@
 #ifndef HONE_REWARD_RULE_H
 #define HONE_REWARD_RULE_H
 
+#include "reward/rubric.h"
 #include "reward/unit_tests.h"
 
-enum rule_kind { RULE_LENGTH_TARGET, RULE_LENGTH_LIMIT, RULE_OVERLONG, RULE_REGEX, RULE_ANSWER, RULE_TESTS };
+enum rule_kind { RULE_LENGTH_TARGET, RULE_LENGTH_LIMIT, RULE_OVERLONG, RULE_REGEX, RULE_ANSWER, RULE_RUBRIC, RULE_TESTS };
 
 struct rule {
     enum rule_kind kind;
     double tokens;           /* N or C */
     struct pattern *pattern; /* of regex, and perhaps of answer */
     char *field;             /* of answer */
+    struct rubric *rubric;
     struct unit_tests tests;
 };
 
@@ -41,7 +44,7 @@ struct answer_text {
 int rule_parse(struct rule *r, const char *spec, struct err *err);
 void rule_release(struct rule *r);
 
-/* "length", "overlong", "regex", "answer", "tests". */
+/* "length", "overlong", "regex", "answer", "rubric", "tests". */
 const char *rule_name(const struct rule *r);
 bool rule_reads_text(const struct rule *r);
 bool rule_reads_row(const struct rule *r); /* its fields */
@@ -52,7 +55,8 @@ int rule_check_row(const struct rule *r, const struct row *row, const char *path
 /* Do all, and does what the rule runs work here? */
 int rule_check(const struct rule *r, const struct dataset *rows, struct err *err);
 
-/* The rule's numbers for n answers: scores (n): out; rows were checked.  A match that takes more than a million steps counts as none. */
+/* The rule's numbers for n answers: scores (n): out; rows were checked.  A match that takes more than a million steps counts as none;
+ * a rubric whose patterns run into such limits is an error. */
 int rule_score(double *scores, const struct rule *r, const struct answer_text *answers, size_t n, struct err *err);
 
 #endif

@@ -18,8 +18,8 @@
  * anywhere in the text, and blind to case unless they begin with (?-i).  In prompts and answers a
  * curly apostrophe is read as a straight one.  Bytes that are not UTF-8 match nothing.  Words and
  * sentences are those of util/textstats.h. */
-#ifndef HONE_EVAL_RUBRIC_H
-#define HONE_EVAL_RUBRIC_H
+#ifndef HONE_REWARD_RUBRIC_H
+#define HONE_REWARD_RUBRIC_H
 
 #include <stddef.h>
 

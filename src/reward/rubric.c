@@ -1,4 +1,4 @@
-#include "eval/rubric.h"
+#include "reward/rubric.h"
 
 #include <errno.h>
 #include <limits.h>
