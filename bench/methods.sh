@@ -7,7 +7,7 @@
 # of at most 64 tokens; rows are cut to 112.  Each method takes one pass over the 240 pairs, or as many samples as take about
 # that long.  Then each policy answers 100 held-out questions, and the gold compares its answers with SFT's.
 # Usage: bench/methods.sh FILE [FOLDER]     FILE: dsp-preference's domain_specific_preference rows (.json.gz)
-#   HONE=build/hone, SEED=1 and THREADS choose the rest.  A run that was stopped goes on.  Prints a table
+#   HONE=build/hone, SEED=1 and THREADS choose the rest; ONLY="dpo kto": these steps alone.  A run that was stopped goes on.  Prints a table
 #   and keeps it as table.txt; times are those of the processors, so other work beside it matters little.  About an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,16 +24,17 @@ timed() { # NAME COMMAND..: what it says goes to the log, its processor seconds 
     local name=$1 begun=$folder/begun-$1 used
     shift
     ! grep -q "^$name " "$folder/clock.txt" || return 0
+    [ -z "${ONLY:-}" ] || [[ " $ONLY " == *" $name "* ]] || return 0
     echo "$name" >&2
     [ ! -e "$begun" ] || echo "$name: gone on with, so not timed" >&2
     used=$([ -e "$begun" ] && echo nan || echo)
     touch "$begun"
     TIMEFORMAT='%U'
-    { time "$@" 2>>"$folder/log.txt"; } 2>"$folder/time" || {
-        tail -n 3 "$folder/log.txt" >&2
+    { time "$@" 2>>"$folder/log-$name.txt"; } 2>"$folder/time-$name" || {
+        tail -n 3 "$folder/log-$name.txt" >&2
         exit 1
     }
-    echo "$name ${used:-$(tail -n 1 "$folder/time")}" >>"$folder/clock.txt"
+    echo "$name ${used:-$(tail -n 1 "$folder/time-$name")}" >>"$folder/clock.txt"
 }
 
 run() { # COMMAND NAME FLAGS..: a training run
@@ -47,7 +48,6 @@ scorer=(--model "$model" --eval-data "$folder/heldout.jsonl" --learning-rate 3e-
 run sft sft --model "$model" --train-data "$folder/demonstrations.jsonl" --max-steps 40 --learning-rate 5e-4 "${rows[@]}"
 run reward gold "${scorer[@]}" --train-data "$folder/judge.jsonl" --num-train-epochs 2
 run reward ensemble "${scorer[@]}" --train-data "$folder/learn.jsonl" --num-train-epochs 1 --ensemble 4 --layers-from 24
-run reward whole "${scorer[@]}" --train-data "$folder/learn.jsonl" --num-train-epochs 1 --ensemble 4
 
 run dpo dpo --model "$folder/sft" "${pairs[@]}" --beta 0.1 --learning-rate 3e-4
 run dpo ipo --model "$folder/sft" "${pairs[@]}" --loss-type ipo --beta 0.1 --learning-rate 3e-4
@@ -76,7 +76,6 @@ score() { # NAME REWARD FLAGS..
 }
 timed scores-gold score gold "$folder/gold"
 timed scores-single score single "$folder/ensemble/members/1"
-timed scores-whole score whole "$folder/whole"
 for how in mean min uwo; do
     timed scores-$how score $how "$folder/ensemble" --aggregate $how
 done
@@ -88,4 +87,6 @@ compare() {
 for name in dpo ipo kto orpo simpo grpo ppo ppo-ensemble; do
     timed "compare-$name" compare "$name"
 done
-python3 bench/methods.py table "$folder" | tee "$folder/table.txt"
+run reward whole "${scorer[@]}" --train-data "$folder/learn.jsonl" --num-train-epochs 1 --ensemble 4
+timed scores-whole score whole "$folder/whole"
+[ -n "${ONLY:-}" ] || python3 bench/methods.py table "$folder" | tee "$folder/table.txt"
