@@ -125,6 +125,13 @@ static void test_golden_advantages(void **state)
     expect_array(a, formulas, "advantages_rloo");
     assert_int_equal(normalize_advantages(a, a, 8, &err), 0);
     expect_array(a, more, "rloo_normalize_advantages");
+    double other[8];
+    for (size_t i = 0; i < 8; i++)
+        other[i] = pow(rewards[i], 4) - rewards[i] / 3;
+    const double *const parts[] = {rewards, other}, weights[] = {1, 0.5};
+    assert_int_equal(gdpo_rewards(a, parts, weights, 2, 2, 4, &err), 0);
+    assert_int_equal(normalize_advantages(a, a, 8, &err), 0);
+    expect_array(a, more, "gdpo");
     free(rewards);
 }
 
@@ -142,6 +149,9 @@ static void test_flat_groups(void **state)
     assert_int_equal(rloo_advantages(a, rewards, 2, 3, &err), 0);
     assert_true(a[0] == 0 && a[1] == 0 && a[2] == 0);
     near(a[4], 0.6, "rloo", 4);
+    const double *const part[] = {rewards}, one[] = {1};
+    assert_int_equal(gdpo_rewards(a, part, one, 1, 2, 3, &err), 0);
+    assert_true(a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] < 0 && a[4] > 0);
     assert_int_equal(normalize_advantages(a, rewards, 3, &err), 0);
     assert_true(a[0] == 0 && a[1] == 0 && a[2] == 0);
     assert_true(group_is_flat(rewards, 4) && !group_is_flat(rewards, 5));

@@ -68,6 +68,7 @@ static void test_learns(void **state)
     static const char *const methods[] = {"grpo", "grpo --loss-type grpo", "grpo --loss-type dr_grpo --scale-rewards none",
                                           "grpo --loss-type cispo --epsilon-high 5", "grpo --loss-type vespo --off-policy-mask-threshold 0.1",
                                           "grpo --importance-sampling-level sequence --beta 0.02",
+                                          "grpo --multi-objective-aggregation normalize_then_sum --reward rule:regex:a --reward-weights 1,0.3",
                                           "rloo", "rloo --advantage-estimator reinforce", "rloo --advantage-estimator reinforce_baseline"};
     (void)state;
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
@@ -203,6 +204,8 @@ static void test_refuses(void **state)
         {2, "num-generations", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --num-generations 1"},
         {2, "num-generations", "$HONE rloo " MODEL "--train-data rows.jsonl --reward rule:answer --num-generations 1"},
         {2, "epsilon-high", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --loss-type cispo"},
+        {2, "missing_eos_penalty", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --multi-objective-aggregation "
+                                   "normalize_then_sum --missing-eos-penalty 1"},
         {2, "sequence", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --loss-type luspo"},
         {2, "delta", "$HONE grpo " MODEL "--train-data rows.jsonl --reward rule:answer --delta 1.1"},
         {2, "reward-clip-range", "$HONE rloo " MODEL "--train-data rows.jsonl --reward rule:answer --reward-clip-range 1,0"},

@@ -2,7 +2,7 @@
 
 struct grpo_args {
     struct online_args online;
-    int loss_type, importance_sampling_level, scale_rewards;
+    int loss_type, importance_sampling_level, scale_rewards, multi_objective_aggregation;
     int64_t num_iterations, steps_per_generation, dynamic_sampling;
     double beta, epsilon, epsilon_high, delta, off_policy_mask_threshold;
     double sapo_temperature_pos, sapo_temperature_neg, vespo_k_pos, vespo_lambda_pos, vespo_k_neg, vespo_lambda_neg;
@@ -13,6 +13,8 @@ struct grpo_args {
 static const char *const loss_types[] = {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", "sapo", "luspo", "vespo", NULL};
 static const enum grpo_loss_type loss_type_of[] = {GRPO_DAPO, GRPO, GRPO_BNPO, GRPO_DR, GRPO_CISPO, GRPO_SAPO, GRPO_LUSPO, GRPO_VESPO};
 
+static const char *const aggregations[] = {"sum_then_normalize", "normalize_then_sum", NULL};
+
 #define FIELD(name) offsetof(struct grpo_args, name)
 static const struct option own[] = {
     ONLINE_NUM_GENERATIONS("8", 2),
@@ -22,6 +24,9 @@ static const struct option own[] = {
      .choices = loss_types},
     {"scale_rewards", OPTION_CHOICE, FIELD(scale_rewards), NULL, "whose standard deviation advantages are divided by",
      .choices = scale_rewards_names},
+    {"multi_objective_aggregation", OPTION_CHOICE, FIELD(multi_objective_aggregation), NULL,
+     "of several rewards: added up, or each first divided by its own deviation in the group (GDPO), then the sum by that of the batch",
+     .choices = aggregations},
     {"importance_sampling_level", OPTION_CHOICE, FIELD(importance_sampling_level), NULL, "one ratio a token, or a completion (GSPO)",
      .choices = importance_sampling_level_names},
     {"num_iterations", OPTION_INT, FIELD(num_iterations), "1", "passes over each batch of rollouts", .min = 1, .max = 100},
@@ -79,7 +84,8 @@ int cmd_grpo(int argc, char **argv)
         .num_iterations = (size_t)args.num_iterations,
         .steps_per_generation = (size_t)args.steps_per_generation,
         .mask_truncated_completions = args.mask_truncated_completions,
-        .advantage_estimator = ESTIMATOR_GRPO,
+        .advantage_estimator = args.multi_objective_aggregation ? ESTIMATOR_REINFORCE : ESTIMATOR_GRPO,
+        .normalize_parts = args.multi_objective_aggregation != 0,
         .scale_rewards = (enum scale_rewards)args.scale_rewards,
         .loss = {.loss_type = type,
                  .importance_sampling_level = (enum importance_sampling_level)args.importance_sampling_level,
@@ -96,6 +102,9 @@ int cmd_grpo(int argc, char **argv)
     };
     if (type == GRPO_CISPO && args.epsilon_high == 0)
         err_set(&err, "loss_type 'cispo' needs --epsilon-high, the largest ratio that counts: 5 is usual");
+    else if (o.normalize_parts && (args.scale_rewards || args.online.missing_eos_penalty > 0))
+        err_set(&err, "multi_objective_aggregation 'normalize_then_sum' divides each reward by its group's deviation itself: leave %s out",
+                args.scale_rewards ? "scale_rewards" : "missing_eos_penalty (--reward rule:overlong:cache=N says the like)");
     else if (grpo_check(&o.loss, &err) == 0)
         code = group_command("grpo", &args.online, &options, &o, (size_t)args.dynamic_sampling);
     if (code < 0)

@@ -1,6 +1,7 @@
 #include "cmd/group.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "util/mem.h"
 
@@ -47,6 +48,20 @@ static int draw(struct job *j, struct experience *all, size_t *wanted, struct er
     return 0;
 }
 
+/* What is learned from where each reward is made comparable by itself: scores (all->n), out. */
+static int normalise_parts(double *scores, const struct job *j, const struct experience *all, struct err *err)
+{
+    const struct reward_mix *mix = &j->online.mix;
+    const double *parts[MAX_REWARDS];
+    double weights[MAX_REWARDS];
+    ENSURE(j->online.n_scores == all->n);
+    for (size_t i = 0; i < mix->n; i++) {
+        parts[i] = j->online.scores[i];
+        weights[i] = mix->list[i].weight;
+    }
+    return gdpo_rewards(scores, parts, weights, mix->n, all->examples.n, all->n / all->examples.n, err);
+}
+
 /* Of what was drawn, with dynamic sampling the first `wanted` groups that teach something. */
 static void choose(const struct job *j, struct experience *x, struct experience *all, size_t wanted)
 {
@@ -62,7 +77,7 @@ static void choose(const struct job *j, struct experience *x, struct experience 
 static void describe(struct job *j, const struct experience *all, struct metrics *m)
 {
     size_t flat = count_flat(all), groups = all->examples.n;
-    bool baseline_is_batch = j->group.options.advantage_estimator == ESTIMATOR_REINFORCE, quiet = j->online.args->train.quiet;
+    bool baseline_is_batch = j->group.options.advantage_estimator == ESTIMATOR_REINFORCE && !j->group.options.normalize_parts, quiet = j->online.args->train.quiet;
     bool alike = baseline_is_batch ? group_is_flat(all->scores, all->n) : flat == groups;
     double sum = 0;
     for (size_t c = 0; c < all->n; c++)
@@ -98,12 +113,18 @@ static int iterate(void *self, uint32_t iteration, double lr, struct metrics *m,
     size_t wanted;
     if (draw(j, &all, &wanted, err))
         return -1;
+    bool watched = watch_wants_reference(&j->online.watch);
+    double *scores = o->normalize_parts ? xmalloc(all.n * sizeof *scores) : NULL;
+    int rc = scores ? normalise_parts(scores, j, &all, err) : 0;
     metrics_put(m, "learning_rate", lr);
     describe(j, &all, m);
-    bool watched = watch_wants_reference(&j->online.watch);
-    int rc = watched ? refer(j, &all, err) : 0;
+    if (rc == 0 && watched)
+        rc = refer(j, &all, err);
     if (rc == 0)
         rc = watch_rollouts(&j->online.watch, &all, watched, m, stop, err);
+    if (scores)
+        memcpy(all.scores, scores, all.n * sizeof *scores);
+    free(scores);
     choose(j, &x, &all, wanted);
     if (j->dynamic_sampling)
         metrics_put(m, "dynamic_sampling/groups", (double)x.examples.n);

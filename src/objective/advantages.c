@@ -87,6 +87,25 @@ int rloo_advantages(double *advantages, const double *rewards, size_t groups, si
     return 0;
 }
 
+int gdpo_rewards(double *rewards, const double *const *parts, const double *weights, size_t n_parts, size_t groups, size_t k,
+                 struct err *err)
+{
+    for (size_t p = 0; p < n_parts; p++)
+        if (check_groups(parts[p], groups, k, err))
+            return -1;
+    for (size_t g = 0; g < groups; g++)
+        for (size_t i = 0; i < k; i++) {
+            double sum = 0;
+            for (size_t p = 0; p < n_parts; p++) {
+                const double *r = parts[p] + g * k;
+                if (!group_is_flat(r, k))
+                    sum += weights[p] * (r[i] - mean(r, k)) / (sample_std(r, k) + STD_EPS);
+            }
+            rewards[g * k + i] = sum;
+        }
+    return 0;
+}
+
 int normalize_advantages(double *y, const double *x, size_t n, struct err *err)
 {
     if (n < 2)

@@ -39,6 +39,16 @@ int grpo_advantages(double *advantages, const double *rewards, size_t groups, si
 int rloo_advantages(double *advantages, const double *rewards, size_t groups, size_t k,
                     struct err *err);
 
+/* Several rewards, each made comparable in its group before they are added up (GDPO: Liu et al. 2026, "Group reward-decoupled
+ * normalization policy optimization", arXiv:2601.05242; TRL's multi_objective_aggregation "normalize_then_sum"):
+ *
+ *     sum over the parts of weight * (reward - mean of the group) / (standard deviation of the group + 1e-4)
+ *
+ * which normalize_advantages() then makes advantages.  Added up first, rewards of unlike scale drown each other, and groups that
+ * differ in one of them alone look like others.  parts: n_parts arrays of groups * k rewards.  k at least 2. */
+int gdpo_rewards(double *rewards, const double *const *parts, const double *weights, size_t n_parts, size_t groups, size_t k,
+                 struct err *err);
+
 /* (x - mean) / (standard deviation + 1e-4) over all n: TRL's normalize_advantages, and, on plain
  * rewards, the baseline of REINFORCE++ (Hu 2025).  n at least 2. */
 int normalize_advantages(double *y, const double *x, size_t n, struct err *err);

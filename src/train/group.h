@@ -30,6 +30,7 @@ struct group_options {
     struct grpo_config loss;
     enum advantage_estimator advantage_estimator;
     enum scale_rewards scale_rewards; /* of ESTIMATOR_GRPO */
+    bool normalize_parts;             /* x->scores are gdpo_rewards() of several rewards: for who makes them */
     bool normalize_advantages;        /* over the batch, at the end; the REINFORCE++ ones always are */
     double kl_in_reward;              /* weight of the completion's KL (k1, summed) in its reward; 0: none */
     double reward_low, reward_high;   /* rewards are clipped to this range, before the KL; both 0: they are not */

@@ -103,6 +103,14 @@ if __name__ == "__main__":
         case(GRPOTrainer, loss_type="sapo", off_policy_mask_threshold=0.05, importance_sampling_level="sequence"),
     ]
     rloo = case(RLOOTrainer, loss_type="rloo")
+
+    def normalize_then_sum(rewards):
+        """TRL's lines for it, with the rewards and their fourth powers less a third of them as two parts, weighted 1 and 0.5."""
+        parts = torch.stack([rewards, rewards**4 - rewards / 3], dim=2)
+        scaled = (parts - parts.mean(1, keepdim=True)) / (parts.std(1, keepdim=True) + 1e-4)
+        summed = (scaled.view(-1, 2) * torch.tensor([1.0, 0.5], dtype=D)).sum(1)
+        return ((summed - summed.mean()) / (summed.std() + 1e-4)).tolist()
+
     rewards = torch.tensor(given["rewards"], dtype=D)
     centred = rewards - rewards.mean(1, keepdim=True)
     # advantages as TRL has them, whose nanstd divides in float32
@@ -110,6 +118,7 @@ if __name__ == "__main__":
     advantages = {
         "scale_rewards_batch": (centred / (rewards.std() + 1e-4)).flatten().tolist(),
         "rloo_normalize_advantages": ((leave_one_out - leave_one_out.mean()) / (leave_one_out.std() + 1e-4)).tolist(),
+        "gdpo": normalize_then_sum(rewards),
         "reinforce": ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).flatten().tolist(),
     }
     json.dump({"trl": trl.__version__, "truncated": TRUNCATED, "cases": cases, "rloo": rloo, "advantages": advantages},
