@@ -68,7 +68,7 @@ static void test_learns(void **state)
     static const char *const methods[] = {"grpo", "grpo --loss-type grpo", "grpo --loss-type dr_grpo --scale-rewards none",
                                           "grpo --loss-type cispo --epsilon-high 5", "grpo --loss-type vespo --off-policy-mask-threshold 0.1",
                                           "grpo --importance-sampling-level sequence --beta 0.02",
-                                          "grpo --multi-objective-aggregation normalize_then_sum --reward rule:regex:a --reward-weights 1,0.3",
+                                          "grpo --multi-objective-aggregation normalize_then_sum --reward rule:regex:a --reward-weights 0.3,1",
                                           "rloo", "rloo --advantage-estimator reinforce", "rloo --advantage-estimator reinforce_baseline"};
     (void)state;
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
