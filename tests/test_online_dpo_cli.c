@@ -106,9 +106,12 @@ static double gain(const char *dir, const char *key)
 /* Answers with an "e" in them become more: from about 0.28 of them, with a standard error of 0.02 over four iterations. */
 static void test_learns(void **state)
 {
-    static const char *const methods[] = {
-        "--method online_dpo", "--method online_dpo --loss-type ipo", "--method online_dpo --soft-labels --preference-temperature 0.1",
-        "--method xpo", "--method nash_md --preference-temperature 0.1", "--method nash_md --mixture-coef 0 --preference-temperature 0"};
+    static const char *const methods[] = {"--method online_dpo",
+                                          "--method online_dpo --loss-type ipo",
+                                          "--method online_dpo --soft-labels --preference-temperature 0.1",
+                                          "--method xpo",
+                                          "--method nash_md --preference-temperature 0.1",
+                                          "--method nash_md --mixture-coef 0 --preference-temperature 0"};
     (void)state;
     struct buf many;
     buf_init(&many, 1 << 16);
@@ -117,8 +120,10 @@ static void test_learns(void **state)
     bytes_write("many.jsonl", many.data, many.len);
     buf_release(&many);
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
-        run_ok("$HONE online-dpo " MODEL SHAPE "--train-data many.jsonl --per-device-train-batch-size 100 --max-new-tokens 4 --iterations "
-               "24 --reward rule:regex:e --slots 100 --lr-scheduler-type constant --output-dir out --overwrite %s", methods[i]);
+        run_ok("$HONE online-dpo " MODEL SHAPE
+               "--train-data many.jsonl --per-device-train-batch-size 100 --max-new-tokens 4 --iterations "
+               "24 --reward rule:regex:e --slots 100 --lr-scheduler-type constant --output-dir out --overwrite %s",
+               methods[i]);
         double gained = gain("out", "rewards/regex/mean");
         if (!(gained > 0.12))
             fail_msg("%s: the reward rose by %g only", methods[i], gained);
@@ -248,6 +253,7 @@ static void test_refuses(void **state)
         {1, "no tokenizer",
          "$HONE online-dpo " SHAPE "--model golden/models/llama --quiet --train-data ids.jsonl --judge long"},
         {1, "no tokenizer", LONG "--judge golden/models/llama-untied"},
+        {1, "shorten the criterion", LONG "--judge golden/models/llama"},
         {1, "'ids.jsonl' line 1: the prompt is no text", LONG "--train-data ids.jsonl --judge long"},
         {1, "--judge-criterion", LONG "--judge long --judge-criterion @missing.txt"},
         {1, "the criterion is empty", LONG "--judge long --judge-criterion ''"},
