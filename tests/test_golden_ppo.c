@@ -1,11 +1,13 @@
 /* One PPO iteration of tests/golden/ppo, whole: log-probs, values, rewards, advantages, every mini-batch of two epochs,
- * and what became of the parameters, against plain torch.  Whole iterations of groups (GRPO, RLOO) against torch with TRL's losses. */
+ * and what became of the parameters, against plain torch.  Whole iterations of groups (GRPO, RLOO) and of pairs (online DPO, XPO,
+ * Nash-MD) against torch with TRL's losses. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "support/support.h"
 #include "train/group.h"
+#include "train/online_dpo.h"
 #include "train/ppo.h"
 #include "util/mem.h"
 
@@ -292,8 +294,76 @@ static void test_groups(void **state)
     json_decref(golden);
 }
 
+/* ---- pairs ---- */
+
+static const char *const pair_methods[] = {[ONLINE_DPO] = "online_dpo", [ONLINE_XPO] = "xpo", [ONLINE_NASH_MD] = "nash_md", NULL};
+
+/* One case of pairs.json. */
+static void check_pairs(const json_t *golden, const json_t *o, bool tamper)
+{
+    struct err err;
+    struct model policy, reference;
+    struct experience x;
+    struct metrics m = {0};
+    struct optimizer opt = {.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = number(golden, "clip")};
+    struct learner l;
+    static const char *const names[3] = {"policy", "", ""};
+    open_trainable(&policy, "tests/golden/models/llama");
+    assert_int_equal(model_open(&reference, "tests/golden/models/llama-untied", NULL, &err), 0);
+    struct net net = {.model = &policy}, ref_net = {.model = &reference};
+    assert_int_equal(learner_init(&l, &net, KEEP_ALL, true, false, &opt, names, 1, &err), 0);
+    read_groups(&x, o);
+    double *probability;
+    assert_int_equal(json_doubles(json_object_get(golden, "probabilities"), &probability), x.examples.n);
+    struct online_dpo d = {.policy = &l,
+                           .options = {.method = (enum online_pair_method)choice(pair_methods, o, "method"),
+                                       .num_iterations = (size_t)number(o, "num_iterations"),
+                                       .steps_per_generation = (size_t)number(o, "steps"),
+                                       .micro_batch_tokens = 24,
+                                       .temperature = 1,
+                                       .loss = preference_loss_find("sigmoid", &err),
+                                       .config = {.beta = number(o, "beta"), .f_alpha_divergence_coef = 1},
+                                       .alpha = number(o, "alpha")}};
+    assert_int_equal(online_dpo_check(&d.options, &err), 0);
+    assert_int_equal(online_logprobs(&l, &net, &x, 1, 512, x.old_logps, &err), 0);
+    assert_int_equal(online_logprobs(&l, &ref_net, &x, 1, 512, x.ref_logps, &err), 0);
+    float *before = remember(&policy.params);
+    if (tamper) {
+        x.old_logps[3] = (double)nextafterf((float)x.old_logps[3], 0);
+        assert_int_equal(online_dpo_update(&d, &x, probability, 0, number(golden, "lr"), &opt, &m, &err), -1);
+        assert_non_null(strstr(err.text, "ratio"));
+        assert_memory_equal(before, policy.params.data, policy.params.n * sizeof *before);
+    } else {
+        if (online_dpo_update(&d, &x, probability, 0, number(golden, "lr"), &opt, &m, &err))
+            fail_msg("%s", err.text);
+        near_relative(metrics_get(&m, "loss"), number(o, "loss"), 1e-4, "loss", 0);
+        near_relative(metrics_get(&m, "grad_norm"), number(o, "grad_norm"), 1e-3, "grad_norm", 0);
+        expect_changes(json_object_get(o, "changes"), "", &policy.params, before);
+    }
+    free(before);
+    free(probability);
+    learner_release(&l);
+    optimizer_release(&opt);
+    experience_release(&x);
+    model_release(&policy);
+    model_release(&reference);
+}
+
+static void test_pairs(void **state)
+{
+    (void)state;
+    json_t *golden = golden_json("tests/golden/ppo/pairs.json");
+    const json_t *cases = json_object_get(golden, "cases");
+    assert_int_equal(json_array_size(cases), 4);
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        check_pairs(golden, json_array_get(cases, i), false);
+        check_pairs(golden, json_array_get(cases, i), true);
+    }
+    json_decref(golden);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_iteration), cmocka_unit_test(test_groups)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_iteration), cmocka_unit_test(test_groups), cmocka_unit_test(test_pairs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -211,9 +211,7 @@ static void test_what_is_refused(void **state)
     model_release(&bare);
 
     char *criterion = repeated("it is good and ", 2000);
-    double p_a;
-    j = judge_of(criterion, 512);
-    assert_int_equal(judge_pairs(&p_a, NULL, &j, questions, 1, &err), -1);
+    assert_int_equal(judge_init(&j, &net, criterion, 512, &err), -1);
     assert_non_null(strstr(err.text, "shorten the criterion"));
     free(criterion);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "support/program.h"
+#include "util/buf.h"
 #include "util/mem.h"
 
 #define MODEL "--model golden/models/llama --tokenizer tokenizer --lora-r 4 --quiet "
@@ -50,6 +51,7 @@ static void test_first_iteration(void **state)
     }
     expect_near(metric(sigmoid, 0, "loss/dpo"), log(2), 1e-12, "loss/dpo", 0);
     expect_near(metric(sigmoid, 0, "loss/xpo"), 0.01 * (metric(sigmoid, 0, "loss") - log(2)) / 0.01, 1e-12, "loss/xpo", 0);
+    assert_true(metric(xpo, 0, "pairs/tied") < 1 && metric(nash, 0, "pairs/tied") < 1); /* both sides do not say the same */
     assert_true(metric(sigmoid, 0, "loss/xpo") < 0 && metric(sigmoid, 0, "alpha") == 0.01);
     assert_true(metric(nash, 0, "loss/kl") == 0 && metric(nash, 4, "loss/kl") != 0 && metric(nash, 0, "mixture_coef") == 0.3);
     expect_near(metric(nash, 3, "loss/kl"), metric(nash, 3, "objective/kl"), 1e-9, "the KL at sampling and in the step", 3);
@@ -101,26 +103,29 @@ static double gain(const char *dir, const char *key)
     return sum / 4;
 }
 
-/* Answers hold more of a letter: its share of all letters, by a program. */
+/* Answers with an "e" in them become more: from about 0.28 of them, with a standard error of 0.02 over four iterations. */
 static void test_learns(void **state)
 {
     static const char *const methods[] = {"--method online_dpo",
                                           "--method online_dpo --loss-type ipo",
-                                          "--method online_dpo --soft-labels "
-                                          "--preference-temperature 0.1",
+                                          "--method online_dpo --soft-labels --preference-temperature 0.1",
                                           "--method xpo",
                                           "--method nash_md --preference-temperature 0.1",
                                           "--method nash_md --mixture-coef 0 --preference-temperature 0"};
     (void)state;
-    text_write("share.py", "import json, sys\nfor line in sys.stdin:\n    text = json.loads(line)['completion']\n"
-                           "    print(sum(c in 'aeiou' for c in text) / max(1, len(text)))\n");
+    struct buf many;
+    buf_init(&many, 1 << 16);
+    for (size_t i = 0; i < 100; i++)
+        buf_printf(&many, "{\"prompt\": \"question %zu\"}\n", i);
+    bytes_write("many.jsonl", many.data, many.len);
+    buf_release(&many);
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         run_ok("$HONE online-dpo " MODEL SHAPE
-               "--per-device-train-batch-size 20 --reward 'program:python3 share.py' --iterations 16 "
-               "--lr-scheduler-type constant --output-dir out --overwrite %s",
+               "--train-data many.jsonl --per-device-train-batch-size 100 --max-new-tokens 4 --iterations "
+               "24 --reward rule:regex:e --slots 100 --lr-scheduler-type constant --output-dir out --overwrite %s",
                methods[i]);
-        double gained = gain("out", "rewards/python3/mean");
-        if (!(gained > 0.05))
+        double gained = gain("out", "rewards/regex/mean");
+        if (!(gained > 0.12))
             fail_msg("%s: the reward rose by %g only", methods[i], gained);
     }
 }
@@ -161,8 +166,8 @@ static void test_judges(void **state)
     (void)state;
     run_ok("$HONE online-dpo --model long --lora-r 4 --quiet " SHAPE
            "--iterations 5 --save-steps 2 --judge long --soft-labels --output-dir "
-           "shared");
-    expect_equal_runs("judged", "shared");
+           "beside");
+    expect_equal_runs("judged", "beside");
 
     text_write("says.jsonl", "{\"prompt\": \"which one?\", \"completion\": \"1\"}\n");
     run_ok("$HONE sft --model long --lora-r 4 --quiet --train-data says.jsonl --max-steps 20 --learning-rate 1e-2 --output-dir "
@@ -248,6 +253,7 @@ static void test_refuses(void **state)
         {1, "no tokenizer",
          "$HONE online-dpo " SHAPE "--model golden/models/llama --quiet --train-data ids.jsonl --judge long"},
         {1, "no tokenizer", LONG "--judge golden/models/llama-untied"},
+        {1, "shorten the criterion", LONG "--judge golden/models/llama"},
         {1, "'ids.jsonl' line 1: the prompt is no text", LONG "--train-data ids.jsonl --judge long"},
         {1, "--judge-criterion", LONG "--judge long --judge-criterion @missing.txt"},
         {1, "the criterion is empty", LONG "--judge long --judge-criterion ''"},

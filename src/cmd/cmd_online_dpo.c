@@ -43,7 +43,7 @@ static const struct option own[] = {
      "exo_pair needs some: 0.001)",
      .min = 0, .max = 0.499},
     {"soft_labels", OPTION_BOOL, FIELD(soft_labels), "false",
-     "let a chance of 0.7 count as 0.7, not as 1 (nash_md always does)", .min = 0},
+     "let a chance of 0.7 count as 0.7, not as 1 (nash_md always does)"},
     {"preference_temperature", OPTION_FLOAT, FIELD(preference_temperature), "1",
      "chances from rewards: sigmoid of their difference over this; 0: the higher one wins", .min = 0, .max = 1e6},
     {"alpha", OPTION_FLOAT, FIELD(alpha), "1e-5", "of xpo: the bonus for what the reference would not write", .min = 0,
@@ -135,7 +135,7 @@ static int open_judge(struct job *j, struct err *err)
 
 /* ---- an iteration ---- */
 
-/* Answers of the opponent to the same prompts, in a trees' order of their own. */
+/* One answer of the opponent to each prompt of the draw, and its score. */
 static int answer_back(struct job *j, struct experience *x, uint32_t draw, struct err *err)
 {
     struct online *o = &j->online;

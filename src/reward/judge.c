@@ -26,28 +26,6 @@ static int label_id(const struct tokenizer *t, const char *label)
     return id;
 }
 
-int judge_init(struct judge *j, const struct net *net, const char *criterion, size_t micro_tokens, struct err *err)
-{
-    static const char *const labels[2][2] = {{"1", "2"}, {"A", "B"}};
-    const struct model *m = net->model;
-    *j = (struct judge){.net = net, .criterion = criterion ? criterion : judge_default_criterion, .micro_tokens = micro_tokens};
-    if (!m->tokenizer)
-        return err_set(err, "'%s' has no tokenizer: a judge reads text", m->path);
-    if (!m->template)
-        return err_set(err, "'%s' cannot be asked: %s", m->path, m->template_problem);
-    for (size_t i = 0; i < 2; i++) {
-        for (size_t k = 0; k < 2; k++) {
-            j->labels[k] = labels[i][k];
-            j->label_ids[k] = label_id(m->tokenizer, labels[i][k]);
-        }
-        if (j->label_ids[0] >= 0 && j->label_ids[1] >= 0 && j->label_ids[0] != j->label_ids[1])
-            return 0;
-    }
-    return err_set(
-        err, "'%s' has neither '1' and '2' nor 'A' and 'B' as single tokens, so its reply cannot be read: take another judge",
-        m->path);
-}
-
 int judge_check_rows(const struct dataset *rows, struct err *err)
 {
     for (size_t i = 0; i < rows->n; i++)
@@ -124,6 +102,46 @@ static int ask(struct ids *ids, const struct judge *j, const struct row_part *pr
     buf_release(&system);
     buf_release(&user);
     return rc;
+}
+
+/* Whatever is asked must fit: the frame and the shortest texts, a token a byte, with their marks. */
+static int check_room(const struct judge *j, struct err *err)
+{
+    char nothing[] = "";
+    struct row_part empty = {.text = nothing};
+    struct ids ids = {0};
+    size_t texts = 4 * LEAST_BYTES, room = texts + texts / 2 + 3 * strlen(CUT_MARK), positions = j->net->model->rope.positions;
+    int rc = ask(&ids, j, &empty, "", "", LEAST_BYTES, err);
+    if (rc == 0 && ids.n + room > positions)
+        rc = err_set(
+            err,
+            "a question has %zu tokens without its texts, too many for the %zu positions of '%s': shorten the criterion, or "
+            "take a judge with more",
+            ids.n, positions, j->net->model->path);
+    ids_release(&ids);
+    return rc;
+}
+
+int judge_init(struct judge *j, const struct net *net, const char *criterion, size_t micro_tokens, struct err *err)
+{
+    static const char *const labels[2][2] = {{"1", "2"}, {"A", "B"}};
+    const struct model *m = net->model;
+    *j = (struct judge){.net = net, .criterion = criterion ? criterion : judge_default_criterion, .micro_tokens = micro_tokens};
+    if (!m->tokenizer)
+        return err_set(err, "'%s' has no tokenizer: a judge reads text", m->path);
+    if (!m->template)
+        return err_set(err, "'%s' cannot be asked: %s", m->path, m->template_problem);
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            j->labels[k] = labels[i][k];
+            j->label_ids[k] = label_id(m->tokenizer, labels[i][k]);
+        }
+        if (j->label_ids[0] >= 0 && j->label_ids[1] >= 0 && j->label_ids[0] != j->label_ids[1])
+            return check_room(j, err);
+    }
+    return err_set(
+        err, "'%s' has neither '1' and '2' nor 'A' and 'B' as single tokens, so its reply cannot be read: take another judge",
+        m->path);
 }
 
 static struct sequence take(const struct ids *ids, size_t from, size_t to)

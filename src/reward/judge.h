@@ -36,7 +36,8 @@ struct judge {
     int32_t label_ids[2];
 };
 
-/* criterion NULL: the default.  -1 and a sentence if the net cannot judge: no tokenizer, no template, no labels. */
+/* criterion NULL: the default.  -1 and a sentence if the net cannot judge: no tokenizer, no template, no labels, too few
+ * positions. */
 int judge_init(struct judge *j, const struct net *net, const char *criterion, size_t micro_tokens, struct err *err);
 
 /* Two answers to one prompt, which is messages or a text. */

@@ -62,4 +62,5 @@ def main(trl, out):
               open(out, "w"), indent=1)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
