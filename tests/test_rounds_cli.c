@@ -185,6 +185,7 @@ static void test_foreseen_before(void **state)
     }
     expect_near(number_in("whole/round-1/figures.json", "agreement", "accuracy", "value", NULL), right / n, 1e-12, "agreement",
                 0);
+    expect_near(number_in("whole/round-1/figures.json", "agreement", "brier", "value", NULL), brier / n, 1e-6, "brier", 0);
     assert_true(number_in("whole/round-1/figures.json", "agreement", "decided", NULL, NULL) == n);
     json_decref(scores);
     json_decref(rows);
