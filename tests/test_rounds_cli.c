@@ -170,18 +170,22 @@ static void test_foreseen_before(void **state)
     run_ok(
         "$HONE score --model base --reward whole/round-0/reward --data whole/round-1/judgements.jsonl --quiet >scores.jsonl");
     json_t *scores = rows_of("scores.jsonl"), *rows = rows_of("whole/round-1/judgements.jsonl");
-    double right = 0, n = 0;
+    double right = 0, brier = 0, n = 0;
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const char *label = json_string_value(json_object_get(json_array_get(rows, i), "label"));
         const json_t *s = json_object_get(json_array_get(scores, i), "score");
         double lead = json_number_value(json_array_get(s, 0)) - json_number_value(json_array_get(s, 1));
         if (!strcmp(label, "tie"))
             continue;
-        right += lead == 0 ? 0.5 : (lead > 0) == !strcmp(label, "a");
+        double p = json_number_value(json_object_get(json_array_get(scores, i), "p_a")), won = (lead > 0) == !strcmp(label, "a");
+        right += lead == 0 ? 0.5 : won;
+        p = p > 0.5 ? p : 1 - p; /* that the one with the higher score is the better one */
+        brier += (p - won) * (p - won);
         n++;
     }
     expect_near(number_in("whole/round-1/figures.json", "agreement", "accuracy", "value", NULL), right / n, 1e-12, "agreement",
                 0);
+    expect_near(number_in("whole/round-1/figures.json", "agreement", "brier", "value", NULL), brier / n, 1e-6, "brier", 0);
     assert_true(number_in("whole/round-1/figures.json", "agreement", "decided", NULL, NULL) == n);
     json_decref(scores);
     json_decref(rows);

@@ -334,6 +334,7 @@ static void method_call(struct call *c, const struct rounds *r, size_t round, bo
     set_policy(c, !best);
     if (best) {
         input_of_round(c, "--train-data", round, "best.jsonl");
+        add_word(c, "--skip-bad-rows"); /* the best of several answers may be empty */
     } else if (args->method == METHOD_DPO) {
         input_of_round(c, "--train-data", round, "comparisons.jsonl");
         held_out_input(c);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd/json.h"
+#include "cmd/load.h"
 #include "cmd/rounds.h"
 #include "eval/report.h"
 #include "util/file.h"
@@ -16,7 +17,11 @@ static int add_input(json_t *inputs, const char *name, const char *path, struct 
     char hash[65];
     if (!path)
         return 0;
-    if (file_sha256(hash, path, err))
+    if (!file_exists(path)) { /* a rule, a program's command line */
+        json_object_set_new(inputs, name, json_pack("{s:s}", "path", path));
+        return 0;
+    }
+    if (file_is_dir(path) ? artefact_hash(hash, path, err) : file_sha256(hash, path, err))
         return -1;
     json_object_set_new(inputs, name, json_pack("{s:s, s:s}", "path", path, "sha256", hash));
     return 0;
@@ -53,8 +58,16 @@ int rounds_lineage(const struct rounds *r, struct err *err)
     const struct rounds_args *a = r->args;
     const struct {
         const char *name, *path;
-    } files[] = {{"prompts", a->prompts},     {"eval_prompts", a->eval_prompts},   {"train_data", a->train_data},
-                 {"eval_data", a->eval_data}, {"reward_config", a->reward_config}, {"method_config", a->method_config}};
+    } files[] = {{"prompts", a->prompts},
+                 {"eval_prompts", a->eval_prompts},
+                 {"train_data", a->train_data},
+                 {"eval_data", a->eval_data},
+                 {"reward_config", a->reward_config},
+                 {"method_config", a->method_config},
+                 {"gold", a->gold},
+                 {"label_reward", a->label_reward},
+                 {"label_program", a->label_program},
+                 {"judge", a->judge.judge}};
     json_t *inputs = json_object();
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof files / sizeof *files; i++)
@@ -199,10 +212,9 @@ static int write_report(const struct rounds *r, const char *path, struct err *er
     if (r->waits_for)
         report_text(&page, "Round %zu waits for labels: '%s'.", r->n + 1, r->waits_for);
     else
-        report_text(&page, "Stopped after %zu rounds: %s.", r->n, r->words.data);
+        report_text(&page, "Stopped after round %zu: %s.", r->n, r->words.data);
     if (r->n) {
-        report_text(&page, "The best policy is %s%s%s: %s.", best ? "that of round " : "the start's",
-                    best ? strrchr(policy_of(r, best), '-') + 1 : "", best ? "" : "", why.data);
+        report_text(&page, "The best policy is %s: %s.", best ? policy_of(r, best) : "the start's", why.data);
         report_heading(&page, "Round by round");
         draw_table(&page, r);
         report_text(
