@@ -13,11 +13,12 @@
 
 struct reward_args {
     struct train_args train;
-    double label_smoothing, center_rewards_coefficient, tie_learning_rate, annotator_learning_rate, strength_margin;
+    double label_smoothing, center_rewards_coefficient, tie_learning_rate, annotator_learning_rate, strength_margin, ood_quantile;
     const char *center_data;
     bool normalize_scores, bootstrap, join_prompts, learn_annotators;
     int calibration, ties, ranking_loss;
     int64_t ensemble;
+    struct strings debias;
 };
 
 enum { RANKING_PLACKETT_LUCE, RANKING_PAIRS };
@@ -48,6 +49,10 @@ static const struct option own[] = {
     {"calibration", OPTION_CHOICE, FIELD(calibration), "temperature",
      "how probabilities are fitted to the held-out pairs: by one number, or by a rising curve, which asks for some hundred pairs",
      .choices = calibration_names},
+    {"debias", OPTION_LIST, FIELD(debias), NULL,
+     "take off the scores what held-out pairs show that they give length, format (lists, bold, headings, exclamation marks, a question "
+     "at the end), or both, beyond what people give it", .commas = true, .value = "STYLE"},
+    OOD_QUANTILE_OPTION(FIELD(ood_quantile)),
 };
 static const struct option ensemble_table[] = {
     {"ensemble", OPTION_INT, FIELD(ensemble), "1", "train so many reward models, each with a seed of its own, into one run", .min = 1, .max = 64},
@@ -87,6 +92,8 @@ struct member {
     struct examples center_rows;
     size_t rating_count[ROWS_MAX_RATING], n_ratings; /* of rated answers */
     size_t *draw;       /* the bootstrap sample */
+    struct ood ood;     /* what its training texts look like */
+    unsigned debias;    /* bits of styles */
     float *eval_scores; /* of all held-out completions, at the scale of training */
     double temperature; /* as trained: what scaling the scores has made of 1 */
 };
@@ -198,12 +205,18 @@ static int count_ratings(struct member *m, struct err *err)
 static int member_open(struct member *m, struct err *err)
 {
     struct training *t = &m->t;
+    if (debias_styles(&m->debias, m->args.debias.data, m->args.debias.n, err)) {
+        t->command = "reward";
+        return -1;
+    }
     if (training_open(t, "reward", &m->args.train, &m->options, err) || training_add_head(t, err) ||
         training_read(t, 1u << ROWS_PAIR | 1u << ROWS_RANKING | 1u << ROWS_RATING, "pairs of completions, rankings or ratings", err))
         return -1;
     if (t->eval_data.n && t->eval_data.kind != t->train_data.kind)
         return err_set(err, "'%s' holds %s and '%s' %s: both must be pairs, or rankings, or ratings", t->train_data.path,
                        t->train_data.format_name, t->eval_data.path, t->eval_data.format_name);
+    if (m->debias && (t->eval_data.n == 0 || !t->base.model.tokenizer))
+        return err_set(err, "--debias reads held-out answers as text: %s", t->eval_data.n ? "name a --tokenizer" : "give --eval-data or --eval-split");
     if (side_init(&m->train, &t->train_data, &m->args, m->args.learn_annotators, err) ||
         side_init(&m->eval, &t->eval_data, &m->args, false, err) ||
         (t->train_data.kind == ROWS_RATING && count_ratings(m, err)) || training_encode(t, false, err))
@@ -218,6 +231,7 @@ static int member_close(struct member *m, int rc, const struct err *err)
     reward_release(&m->reward);
     free(m->draw);
     free(m->eval_scores);
+    ood_release(&m->ood);
     side_release(&m->train, &m->t.train_data);
     side_release(&m->eval, &m->t.eval_data);
     return training_close(&m->t, rc, err);
@@ -352,6 +366,16 @@ static void keep_thresholds(struct member *m)
         notes->threshold[i] = notes->threshold[i] * m->temperature + notes->score_bias;
 }
 
+/* The held-out pairs with the leads of the scores as trained; from them, where that is asked for, the style to be taken off. */
+static void judge_style(struct member *m, struct held_out *h)
+{
+    const struct training *t = &m->t;
+    held_out_init(h, &t->eval, &m->eval.labels, m->eval.all.rows, t->base.model.tokenizer);
+    held_out_leads(h->lead, h, m->eval_scores, 1);
+    if (m->debias)
+        scores_debias(t->about, &m->t.head, h, m->debias, 1, (uint32_t)t->args->seed, t->args->quiet ? NULL : "reward");
+}
+
 /* The scores of the trained model: their scale, what they are worth, and into the folder. */
 static int member_finish(struct member *m, struct job *job, bool first, struct err *err)
 {
@@ -363,27 +387,31 @@ static int member_finish(struct member *m, struct job *job, bool first, struct e
     if (rc == 0)
         rc = judge_annotators(m, err);
     if (rc == 0)
+        rc = scores_ood(&m->ood, t->about, &t->net, &t->train, &t->eval, m->args.ood_quantile, t->args->quiet ? NULL : "reward", err);
+    t->notes.ood = m->ood.width ? &m->ood : NULL;
+    struct held_out held = {0};
+    if (rc == 0)
+        judge_style(m, &held);
+    if (rc == 0)
         rc = scores_normalize(&m->temperature, &t->head, &t->notes, &t->net, reference, m->args.normalize_scores, err);
     if (rc == 0) {
         if (first) {
-            held_out_init(&job->held_out, &t->eval, &m->eval.labels);
+            held_out_init(&job->held_out, &t->eval, &m->eval.labels, m->eval.all.rows, t->base.model.tokenizer);
             show_baselines(m);
         }
-        struct scored_pairs pairs = job->held_out.pairs;
-        double *lead = xmalloc((pairs.n + 1) * sizeof *lead);
-        held_out_leads(lead, &job->held_out, m->eval_scores, m->temperature);
-        for (size_t i = 0; i < pairs.n; i++)
-            job->held_out.lead[i] += lead[i];
-        pairs.lead = lead;
-        t->notes.calibrator = scores_judge(t->about, &pairs, m->temperature, m->args.calibration, (uint32_t)m->args.train.seed,
+        for (size_t i = 0; i < held.pairs.n; i++) {
+            held.lead[i] *= m->temperature;
+            job->held_out.lead[i] += held.lead[i];
+        }
+        t->notes.calibrator = scores_judge(t->about, &held.pairs, m->temperature, m->args.calibration, (uint32_t)m->args.train.seed,
                                            m->args.train.quiet ? NULL : "reward");
-        free(lead);
         t->notes.tie_parameter = reward_tie_parameter(&m->reward);
         t->notes.davidson = m->reward.ties == TIES_DAVIDSON;
         keep_thresholds(m);
         job->temperatures += m->temperature;
         rc = training_finish(t, err);
     }
+    held_out_release(&held);
     return rc;
 }
 

@@ -118,11 +118,12 @@ static int sample(struct online *o, struct experience *x, const size_t *rows, si
 static int score(struct online *o, struct experience *x, struct err *err)
 {
     double *scores = xcalloc((o->mix.n + 1) * x->n + 1, sizeof *scores), *spread = scores + o->mix.n * x->n;
-    int rc = reward_mix_score(scores, spread, &o->mix, x, &o->t.base.model, err);
+    bool *ood = xcalloc(x->n + 1, sizeof *ood);
+    int rc = reward_mix_score(scores, spread, ood, &o->mix, x, &o->t.base.model, err);
     if (rc == 0)
         rc = reward_mix_total(x->scores, scores, &o->mix, x, o->args->missing_eos_penalty, err);
     for (size_t c = 0; rc == 0 && c < x->n; c++)
-        o->disagreement += spread[c];
+        o->disagreement += spread[c], o->ood += ood[c];
     for (size_t i = 0; rc == 0 && i < o->mix.n; i++) {
         ARRAY_GROW(o->scores[i], o->n_scores + x->n, o->capacity[i]);
         memcpy(o->scores[i] + o->n_scores, scores + i * x->n, x->n * sizeof *scores);
@@ -130,6 +131,7 @@ static int score(struct online *o, struct experience *x, struct err *err)
     if (rc == 0)
         o->n_scores += x->n;
     free(scores);
+    free(ood);
     return rc;
 }
 
@@ -161,8 +163,11 @@ void online_put_rewards(struct online *o, struct metrics *m)
     }
     if (reward_mix_disagrees(&o->mix))
         metrics_put(m, "objective/score_disagreement", o->disagreement / n);
+    if (reward_mix_knows_ood(&o->mix))
+        metrics_put(m, "objective/ood_share", (double)o->ood / n);
     o->n_scores = 0;
     o->disagreement = 0;
+    o->ood = 0;
 }
 
 /* ---- the loop ---- */

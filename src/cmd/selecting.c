@@ -165,7 +165,7 @@ static void write_selected(struct selecting *s, struct buf *out, const struct an
 static int score(double *total, const struct reward_mix *mix, const struct experience *x, const struct selecting *s, struct err *err)
 {
     double *parts = xcalloc(mix->n * x->n + 1, sizeof *parts);
-    int rc = reward_mix_score(parts, NULL, mix, x, s->model, err);
+    int rc = reward_mix_score(parts, NULL, NULL, mix, x, s->model, err);
     if (rc == 0)
         rc = reward_mix_total(total, parts, mix, x, s->args->missing_eos_penalty, err);
     free(parts);

@@ -161,6 +161,7 @@ int training_add_head(struct training *t, struct err *err)
     if (temperature > 0)
         head_scale(&t->head, 1 / temperature, 0);
     t->head.bias = 0;
+    memset(t->head.style, 0, sizeof t->head.style);
     t->net.head = &t->head;
     t->has_head = true;
     return 0;

@@ -139,7 +139,7 @@ void judgements_of_pairs(struct judgements *j, const struct comparison *c, size_
 {
     *j = (struct judgements){.list = xcalloc(n + 1, sizeof *j->list), .start = xcalloc(n + 1, sizeof *j->start), .n_rows = n};
     for (size_t i = 0; i < n; i++) {
-        j->list[i] = (struct judged){.c = c[i], .a = 0, .b = 1};
+        j->list[i] = (struct judged){.c = c[i], .a = 0, .b = 1, .row = i};
         j->start[i + 1] = i + 1;
     }
 }
@@ -155,7 +155,7 @@ void judgements_of_rankings(struct judgements *j, const struct dataset *data)
         for (size_t a = 0; a < row->n_completions; a++)
             for (size_t b = 0; b < row->n_completions; b++)
                 if (row->ranks[a] < row->ranks[b])
-                    j->list[n++] = (struct judged){.a = a, .b = b};
+                    j->list[n++] = (struct judged){.a = a, .b = b, .row = i};
         for (size_t k = j->start[i]; k < n; k++)
             j->list[k].c = (struct comparison){.w_a = row->weight / (double)(n - j->start[i])};
         j->start[i + 1] = n;
@@ -247,13 +247,13 @@ void judgements_join(struct dataset *joined, struct judgements *j, const struct 
 }
 
 /* Every two answers of different rating, the better one a. */
-static size_t rated_pairs(struct judged *list, const struct row *row)
+static size_t rated_pairs(struct judged *list, const struct row *row, size_t first)
 {
     size_t n = 0;
     for (size_t a = 0; a < row->n_completions; a++)
         for (size_t b = 0; b < row->n_completions; b++)
             if (row->ratings[a] > row->ratings[b])
-                list[n++] = (struct judged){.c = {.w_a = 1}, .a = a, .b = b};
+                list[n++] = (struct judged){.c = {.w_a = 1}, .a = a, .b = b, .row = first};
     return n;
 }
 
@@ -277,7 +277,7 @@ void judgements_join_ratings(struct dataset *joined, struct judgements *j, const
             row->completions[k] = rated->rows[i - 1].completions[0];
             row->ratings[k] = rated->rows[i - 1].ratings[0];
         }
-        used += rated_pairs(j->list + used, row);
+        used += rated_pairs(j->list + used, row, chains.next[r] - 1);
         j->start[r + 1] = used;
     }
     chains_release(&chains);

@@ -22,7 +22,7 @@ size_t comparisons_decide(struct dataset *data, struct comparison *list, size_t 
 struct judged {
     struct comparison c;
     size_t a, b;
-    size_t row;         /* of joined rows: where it was */
+    size_t row;         /* whose label it is; of joined rows: where that was */
     uint32_t annotator; /* whose reliability is learned, from 1; 0: none */
 };
 
