@@ -12,7 +12,8 @@
 #include "util/rng.h"
 
 #define MODEL "--model golden/models/llama --tokenizer tokenizer "
-#define TRAIN MODEL "--lora-r 4 --quiet --learning-rate 1e-2 --max-length 128 --train-data pairs.jsonl --max-steps 6 --save-steps 2 "
+#define TRAIN                                                                                                                  \
+    MODEL "--lora-r 4 --quiet --learning-rate 1e-2 --max-length 128 --train-data pairs.jsonl --max-steps 6 --save-steps 2 "
 
 /* ---- the numbers ---- */
 
@@ -20,7 +21,8 @@ static void test_cholesky(void **state)
 {
     (void)state;
     enum { N = 90 };
-    double *b = xmalloc(N * N * sizeof *b), *a = xmalloc(N * N * sizeof *a), *l = xmalloc(N * N * sizeof *l), *w = xmalloc(N * N * sizeof *w);
+    double *b = xmalloc(N * N * sizeof *b), *a = xmalloc(N * N * sizeof *a), *l = xmalloc(N * N * sizeof *l),
+           *w = xmalloc(N * N * sizeof *w);
     double x[N];
     for (uint32_t i = 0; i < N * N; i++)
         b[i] = rng_normal(3, RNG_TEST, i, 0, 0, 0);
@@ -68,8 +70,8 @@ static void test_golden_distance(void **state)
     struct ood o;
     for (size_t i = 0; i < N; i++)
         for (size_t j = 0; j < W; j++)
-            h[i * W + j] = (float)(sin(1.3 * (double)i + 2.1 * (double)j) * (j == 2 ? 11 : 1) + 0.5 * cos(0.7 * (double)(i * (j + 1))) +
-                                   3 * (double)j);
+            h[i * W + j] = (float)(sin(1.3 * (double)i + 2.1 * (double)j) * (j == 2 ? 11 : 1) +
+                                   0.5 * cos(0.7 * (double)(i * (j + 1))) + 3 * (double)j);
     assert_int_equal(ood_fit(&o, h, N, W, &err), 0);
     expect_near(o.shrinkage, 0.11761974750630882, 1e-7, "shrinkage", 0);
     for (size_t i = 0; i < 3; i++)
@@ -103,7 +105,8 @@ static void make_states(float *h, size_t n, uint32_t seed, double shift)
 static void test_rates(void **state)
 {
     (void)state;
-    float *h = xmalloc(TEXTS * WIDTH * sizeof *h), *like = xmalloc(1000 * WIDTH * sizeof *like), *other = xmalloc(1000 * WIDTH * sizeof *other);
+    float *h = xmalloc(TEXTS * WIDTH * sizeof *h), *like = xmalloc(1000 * WIDTH * sizeof *like),
+          *other = xmalloc(1000 * WIDTH * sizeof *other);
     double *cross = xmalloc(TEXTS * sizeof *cross), far = 0, near = 0, own = 0;
     size_t *fold = xmalloc(TEXTS * sizeof *fold), flagged = 0, naive = 0, caught = 0;
     struct err err;
@@ -130,7 +133,8 @@ static void test_rates(void **state)
         naive += near > own;
         caught += ood_distance(&o, other + i * WIDTH) > far;
     }
-    print_message("flagged: %zu of 1000 alike (%zu by the training texts' own distances), %zu of 1000 others\n", flagged, naive, caught);
+    print_message("flagged: %zu of 1000 alike (%zu by the training texts' own distances), %zu of 1000 others\n", flagged, naive,
+                  caught);
     assert_in_range(flagged, 20, 80);
     assert_true(naive > 2 * flagged);
     assert_in_range(caught, 950, 1000);
@@ -159,7 +163,8 @@ static void write_rows(const char *path, uint32_t first, uint32_t n, bool garbag
             fprintf(f, ", \"%s\": \"", side ? "b" : "a");
             for (uint32_t k = 0; k < 5; k++)
                 if (garbage)
-                    fprintf(f, "%c%c%u%c", '#' + 2 * (int)rng_below(6, 5, RNG_TEST, i, k, side, 0) + 1, 'Q', rng_below(99, 6, RNG_TEST, i, k, side, 0), '}');
+                    fprintf(f, "%c%c%u%c", '#' + 2 * (int)rng_below(6, 5, RNG_TEST, i, k, side, 0) + 1, 'Q',
+                            rng_below(99, 6, RNG_TEST, i, k, side, 0), '}');
                 else
                     fprintf(f, "%s%s", k ? " " : "", word(i, 3 + side * 5 + k));
             fprintf(f, "%s\"", side ? " lit" : " dark");
@@ -211,7 +216,8 @@ static void test_scores(void **state)
     (void)state;
     double alike_distance, garbage_distance, alike = share("--reward rm", "like.jsonl", &alike_distance);
     double garbage = share("--reward rm", "garbage.jsonl", &garbage_distance);
-    print_message("flagged: %.3f of texts alike (mean distance %.2f), %.3f of garbage (%.2f)\n", alike, alike_distance, garbage, garbage_distance);
+    print_message("flagged: %.3f of texts alike (mean distance %.2f), %.3f of garbage (%.2f)\n", alike, alike_distance, garbage,
+                  garbage_distance);
     assert_true(alike > 0.02 && alike < 0.09 && garbage > 0.9);
     json_t *manifest = json_load_file("rm/manifest.json", 0, NULL), *ood = json_object_get(manifest, "ood");
     assert_string_equal(json_string_value(json_object_get(ood, "threshold_from")), "held_out");
@@ -232,7 +238,8 @@ static void test_other_reward_models(void **state)
     share("--reward two/members/2", "like.jsonl", &second);
     expect_near(both, (first + second) / 2, 1e-6, "mean distance", 0);
     assert_true(alike < 0.15 && share("--reward two", "garbage.jsonl", NULL) > 0.8);
-    run_ok("$HONE average --reward two --tokenizer tokenizer --center-data pairs.jsonl --ood-quantile 0.95 --quiet --output-dir average");
+    run_ok("$HONE average --reward two --tokenizer tokenizer --center-data pairs.jsonl --ood-quantile 0.95 --quiet "
+           "--output-dir average");
     alike = share("--reward average", "like.jsonl", NULL);
     double garbage = share("--reward average", "garbage.jsonl", NULL);
     print_message("an average flags %.3f of texts alike, %.3f of garbage\n", alike, garbage);
@@ -251,19 +258,23 @@ static void test_other_reward_models(void **state)
 static void test_rollouts(void **state)
 {
     (void)state;
-    static const char *const methods[] = {"ppo --reward rm", "grpo --reward rm --reward rule:length:target=4", "rloo --reward rm"};
+    static const char *const methods[] = {"ppo --reward rm", "grpo --reward rm --reward rule:length:target=4",
+                                          "rloo --reward rm"};
     for (size_t i = 0; i < 3; i++) {
-        run_ok("$HONE %s " MODEL "--lora-r 4 --train-data like.jsonl --per-device-train-batch-size 4 --iterations 2 --num-generations 2 "
-               "--response-length 8 --quiet --overwrite --output-dir policy", methods[i]);
+        run_ok("$HONE %s " MODEL
+               "--lora-r 4 --train-data like.jsonl --per-device-train-batch-size 4 --iterations 2 --num-generations 2 "
+               "--response-length 8 --quiet --overwrite --output-dir policy",
+               methods[i]);
         json_t *lines = metrics_of("policy");
         double of = metric(lines, 1, "objective/ood_share");
         assert_true(of >= 0 && of <= 1);
         json_decref(lines);
     }
     /* an untrained tiny model writes garbage: nearly all of it is flagged, and that is an alarm */
-    struct ended e = run("$HONE grpo " MODEL "--lora-r 4 --reward rm --train-data like.jsonl --per-device-train-batch-size 4 --iterations 9 "
-                         "--num-generations 4 --response-length 8 --monitor stop --monitor-warmup 1 --monitor-patience 2 --ood-share 0.4 "
-                         "--overwrite --output-dir policy");
+    struct ended e =
+        run("$HONE grpo " MODEL "--lora-r 4 --reward rm --train-data like.jsonl --per-device-train-batch-size 4 --iterations 9 "
+            "--num-generations 4 --response-length 8 --monitor stop --monitor-warmup 1 --monitor-patience 2 --ood-share 0.4 "
+            "--overwrite --output-dir policy");
     if (e.code || !strstr(e.err, "the reward model was not trained on answers like these"))
         fail_msg("no alarm in: %s", e.err);
     ended_release(&e);
@@ -275,14 +286,17 @@ static void test_rollouts(void **state)
 static void test_laws(void **state)
 {
     (void)state;
-    static const char *const flags[] = {"--threads 2 --micro-batch-tokens 20", "--gradient-accumulation-steps 4 --per-device-train-batch-size 2"};
+    static const char *const flags[] = {"--threads 2 --micro-batch-tokens 20",
+                                        "--gradient-accumulation-steps 4 --per-device-train-batch-size 2"};
     for (size_t i = 0; i < 2; i++) {
-        run_ok("$HONE reward " TRAIN "--eval-data held-out.jsonl --ood-quantile 0.95 --overwrite --output-dir other %s", flags[i]);
+        run_ok("$HONE reward " TRAIN "--eval-data held-out.jsonl --ood-quantile 0.95 --overwrite --output-dir other %s",
+               flags[i]);
         expect_same_file("rm/adapter", "other/adapter", "ood.safetensors");
     }
     for (size_t line = 1; line < 6; line += 2) {
         drop("other");
-        run_and_kill_at_line("$HONE reward " TRAIN "--eval-data held-out.jsonl --ood-quantile 0.95 --output-dir other", "other/metrics.jsonl", line);
+        run_and_kill_at_line("$HONE reward " TRAIN "--eval-data held-out.jsonl --ood-quantile 0.95 --output-dir other",
+                             "other/metrics.jsonl", line);
         run_ok("$HONE reward " TRAIN "--eval-data held-out.jsonl --ood-quantile 0.95 --output-dir other --resume");
         expect_same_file("rm/adapter", "other/adapter", "ood.safetensors");
         expect_same_file("rm/adapter", "other/adapter", "hone.json");
@@ -313,8 +327,14 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cholesky), cmocka_unit_test(test_golden_distance), cmocka_unit_test(test_rates), cmocka_unit_test(test_scores),
-        cmocka_unit_test(test_other_reward_models), cmocka_unit_test(test_rollouts), cmocka_unit_test(test_laws), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cholesky),
+        cmocka_unit_test(test_golden_distance),
+        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_other_reward_models),
+        cmocka_unit_test(test_rollouts),
+        cmocka_unit_test(test_laws),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);
 }

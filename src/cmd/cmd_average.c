@@ -158,7 +158,7 @@ static int read_rows(struct average_job *j, struct dataset *data, struct example
         return -1;
     struct dataset some = *data; /* without the merged rows, which `data` has to release, too */
     if (pairs) {
-        struct comparison *labels = comparisons_merge(data, &some.n);
+        struct comparison *labels = comparisons_merge(data, &some.n, false);
         judgements_of_pairs(&j->labels, labels, some.n);
         free(labels);
     }

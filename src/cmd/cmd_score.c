@@ -196,14 +196,18 @@ int cmd_score(int argc, char **argv)
     struct loaded l = {0};
     struct dataset data = {0};
     struct examples e = {0};
-    struct table t = {.aggregate = aggregate_of(&args.aggregate)};
+    struct table t = {0};
     struct rewards rewards = {0};
     struct rows_config config = {.system = args.system};
     unsigned kinds = 1u << ROWS_TEXT | 1u << ROWS_CHAT | 1u << ROWS_COMPLETION | 1u << ROWS_PAIR |
                      1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING;
-    int rc = base_open(&l, &args.base, &err);
+    int rc = aggregate_of(&t.aggregate, &args.aggregate, &err);
+    if (rc == 0)
+        rc = base_open(&l, &args.base, &err);
     if (rc == 0)
         rc = load_rewards(&rewards, args.reward.data, args.reward.n, &l, &err);
+    if (rc == 0)
+        rc = aggregate_check(&t.aggregate, rewards.n, args.reward.data[0], &err);
     if (rc == 0)
         rc = base_read(&data, "score", args.data, &config, kinds, "rows with answers",
                        args.base.quiet, &err);

@@ -51,8 +51,7 @@ static int parse_rewards(struct online *o, struct err *err)
     o->mix.program_seconds = a->reward_timeout;
     o->mix.max_tokens = (size_t)a->response_length;
     o->mix.micro_tokens = (size_t)a->train.micro_batch_tokens;
-    o->mix.aggregate = aggregate_of(&a->aggregate);
-    return 0;
+    return aggregate_of(&o->mix.aggregate, &a->aggregate, err);
 }
 
 /* Room for an answer behind each prompt. */

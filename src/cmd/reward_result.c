@@ -283,8 +283,8 @@ static json_t *slices_json(const struct reward_slice *list, size_t n)
 static void say_slices(const char *command, const struct reward_slice *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        fprintf(stderr, "%s:   %-9s %-26s %6zu pairs   %.3f (%.3f to %.3f) right\n", command, i && !strcmp(list[i].by, list[i - 1].by) ? "" : list[i].by,
-                list[i].name, list[i].decided, list[i].accuracy.value, list[i].accuracy.lo, list[i].accuracy.hi);
+        fprintf(stderr, "%s:   %-9s %-26s %6zu pairs   %.3f (%.3f to %.3f) right\n", command,
+                i && !strcmp(list[i].by, list[i - 1].by) ? "" : list[i].by, list[i].name, list[i].decided, list[i].accuracy.value, list[i].accuracy.lo, list[i].accuracy.hi);
 }
 
 /* What else the pairs say, into the manifest's "quality". */

@@ -59,7 +59,8 @@ void scores_debias(json_t *about, struct head *head, struct held_out *h, unsigne
                    const char *command);
 
 /* Fit a calibrator to the pairs and put what they say into about["quality"].  temperature: as trained.  Where there is nothing to
- * fit it to, it is that.  Where the model is right and where not (reward_slices()), and what it makes of style (eval/style_bias.h), stand there too.  command: whose name the words on standard error carry; NULL: no words. */
+ * fit it to, it is that.  Where the model is right and where not (reward_slices()), and what it makes of style
+ * (eval/style_bias.h), stand there too.  command: whose name the words on standard error carry; NULL: no words. */
 struct calibrator scores_judge(json_t *about, const struct scored_pairs *p, double temperature, int method, uint32_t seed,
                                const char *command);
 

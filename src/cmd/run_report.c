@@ -215,6 +215,44 @@ static void draw_quality(struct report *r, const json_t *quality)
     draw_style(r, "Style", json_object_get(quality, "style"));
 }
 
+/* How groups of annotators agree, and what their own models are worth ("by_group" of the manifest). */
+static void draw_groups(struct report *r, json_t *by_group)
+{
+    static const char *const header[] = {"Group", "Votes", "Alpha within", "Its own model", "The pooled model", "Gain"};
+    static const char *const conflict_header[] = {"Pair", "For one of its two answers, by group"};
+    const json_t *groups = json_object_get(by_group, "groups"), *conflicts = json_object_get(by_group, "conflicts");
+    if (!by_group)
+        return;
+    report_heading(r, "Groups");
+    report_table(r, "Accuracy on held-out votes", 6, header);
+    for (size_t i = 0; i < json_array_size(groups); i++) {
+        const json_t *g = json_array_get(groups, i);
+        report_cell(r, REPORT_NEUTRAL, "%s", json_string_value(json_object_get(g, "group")));
+        report_cell(r, REPORT_NEUTRAL, "%.0f", json_number(json_object_get(g, "votes")));
+        interval_cell(r, g, "alpha");
+        interval_cell(r, g, "own");
+        interval_cell(r, g, "pooled");
+        interval_cell(r, g, "gain");
+    }
+    report_table_end(r);
+    struct interval alpha = json_to_interval(json_object_get(by_group, "alpha"));
+    struct interval differ = json_to_interval(json_object_get(by_group, "majorities_differ"));
+    report_text(r, "Over all votes Krippendorff's alpha is %.2f [%.2f, %.2f]; of the %.0f pairs that groups share their majorities "
+                   "differ on %.2f [%.2f, %.2f].", alpha.value, alpha.lo, alpha.hi, json_number(json_object_get(by_group, "shared_pairs")), differ.value, differ.lo,
+                differ.hi);
+    if (json_array_size(conflicts) == 0)
+        return;
+    report_table(r, "Where groups are furthest apart", 2, conflict_header);
+    for (size_t i = 0; i < json_array_size(conflicts); i++) {
+        const json_t *c = json_array_get(conflicts, i);
+        char *shares = json_dumps(json_object_get(c, "share_for_one"), JSON_REAL_PRECISION(3));
+        report_cell(r, REPORT_NEUTRAL, "%s", json_string_value(json_object_get(c, "id")));
+        report_cell(r, REPORT_NEUTRAL, "%s", shares);
+        free(shares);
+    }
+    report_table_end(r);
+}
+
 int run_report(const char *dir, const char *command, const json_t *about, struct err *err)
 {
     struct curves c = {0};
@@ -227,6 +265,7 @@ int run_report(const char *dir, const char *command, const json_t *about, struct
     if (json_object_get(about, "quality"))
         draw_quality(&r, json_object_get(about, "quality"));
     draw_style(&r, "Style, before it was taken off", json_object_get(about, "debias"));
+    draw_groups(&r, json_object_get(about, "by_group"));
     report_heading(&r, "Curves");
     draw(&r, &c);
     report_heading(&r, "Numbers");

@@ -139,6 +139,9 @@ int dataset_parse(struct dataset *data, const char *name, const char *bytes, siz
 
 void dataset_release(struct dataset *data);
 
+/* Leave only the rows whose field "group" is so. */
+void dataset_keep_group(struct dataset *data, const char *group);
+
 /* The part as data files have it: messages, a text, or ids. */
 void row_part_json(struct buf *out, const struct row_part *p);
 

@@ -294,10 +294,13 @@ static int fit_correction(double weight[STYLES], const struct scored_pairs *p, u
     for (size_t s = 0; s < STYLES; s++)
         weight[s] = excess[s] == 0 ? 0 : -excess[s];
     free(t.x);
-    return helps ? 0 : err_set(err, "beside style the scores say nothing of what people prefer: there is nothing to take the style off");
+    return helps ? 0
+                 : err_set(err,
+                           "beside style the scores say nothing of what people prefer: there is nothing to take the style off");
 }
 
-int style_correction(double weight[STYLES], double *corrected, const struct scored_pairs *p, unsigned which, uint32_t seed, struct err *err)
+int style_correction(double weight[STYLES], double *corrected, const struct scored_pairs *p, unsigned which, uint32_t seed,
+                     struct err *err)
 {
     double *y = shares(p);
     uint32_t *fold_of = scored_folds(p, seed);
@@ -314,7 +317,8 @@ int style_correction(double weight[STYLES], double *corrected, const struct scor
                 traits[others.n] = p->traits[i];
                 share[others.n++] = y[i];
             }
-        if (fit_correction(own, &others, which, share, &ignored)) /* of few pairs a fold may know nothing: it corrects nothing */
+        if (fit_correction(own, &others, which, share,
+                           &ignored)) /* of few pairs a fold may know nothing: it corrects nothing */
             memset(own, 0, sizeof own);
         for (size_t i = 0; i < p->n; i++)
             for (size_t s = 0; fold_of[i] == fold && s < STYLES; s++)

@@ -61,8 +61,8 @@ static double shrunk(double *r, const double *z, size_t n, size_t width)
         fourth += own * own;
     }
     double variance = trace / (double)width;
-    double away = squares - variance * trace;                          /* |R - variance 1|^2 */
-    double noise = (fourth / (double)n - squares) / (double)n;         /* of R around the truth */
+    double away = squares - variance * trace;                  /* |R - variance 1|^2 */
+    double noise = (fourth / (double)n - squares) / (double)n; /* of R around the truth */
     double s = away > 0 ? fmin(1, fmax(0, noise / away)) : 1;
     for (size_t a = 0; a < width; a++)
         for (size_t b = 0; b <= a; b++)

@@ -150,7 +150,8 @@ static int model_scores(double *scores, double *spread, bool *ood, const struct 
     if (score_input(&input, x, m, err))
         return -1;
     size_t count = r->n_nets * x->n;
-    float *all = xcalloc(2 * count + 1, sizeof *all), *far = ood ? all + count : NULL, *own = xcalloc(r->n_nets + 1, sizeof *own);
+    float *all = xcalloc(2 * count + 1, sizeof *all), *far = ood ? all + count : NULL;
+    float *own = xcalloc(r->n_nets + 1, sizeof *own);
     int rc = score_ensemble(all, far, r->nets, r->n_nets, &input, mix->micro_tokens, NULL, NULL, err);
     for (size_t i = 0; rc == 0 && i < x->n; i++) {
         for (size_t k = 0; k < r->n_nets; k++)

@@ -7,9 +7,13 @@
 
 #include "util/textstats.h"
 
-const char *const style_names[] = {[STYLE_LENGTH] = "length",     [STYLE_LISTS] = "lists",
-                                   [STYLE_BOLD] = "bold",         [STYLE_HEADINGS] = "headings",
-                                   [STYLE_EXCLAMATIONS] = "exclamations", [STYLE_QUESTION] = "question", 0};
+const char *const style_names[] = {[STYLE_LENGTH] = "length",
+                                   [STYLE_LISTS] = "lists",
+                                   [STYLE_BOLD] = "bold",
+                                   [STYLE_HEADINGS] = "headings",
+                                   [STYLE_EXCLAMATIONS] = "exclamations",
+                                   [STYLE_QUESTION] = "question",
+                                   0};
 
 static bool is_item(const char *line)
 {
