@@ -150,6 +150,7 @@ static int enter(void **state)
         fputs("], \"ranks\": [1, 2, 3]}\n", f);
     }
     fclose(f);
+    run_ok("grep day votes.jsonl >day.jsonl");
     run_ok(GROUPS "groups");
     return 0;
 }
@@ -284,7 +285,7 @@ static void test_split(void **state)
 {
     (void)state;
     run_ok("$HONE reward " SETTINGS
-           "--train-data votes.jsonl --eval-split 0.3 --ensemble 3 --quiet --overwrite --output-dir split");
+           "--train-data day.jsonl --eval-split 0.3 --ensemble 3 --quiet --overwrite --output-dir split");
     long long held_out[3];
     for (size_t k = 0; k < 3; k++) {
         char *path = xasprintf("split/members/%zu/manifest.json", k + 1);
@@ -302,6 +303,12 @@ static void test_split(void **state)
     json_t *manifest = json_load_file("split/manifest.json", 0, NULL),
            *list = json_object_get(json_object_get(manifest, "by_group"), "groups");
     assert_true(value(json_array_get(list, 1), "own", "value") > 0.8);
+    json_decref(manifest);
+    run_ok("$HONE reward " SETTINGS "--train-data votes.jsonl --by-group --quiet --overwrite --output-dir split"); /* nothing held out */
+    manifest = json_load_file("split/manifest.json", 0, NULL);
+    list = json_object_get(json_object_get(manifest, "by_group"), "groups");
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "held_out")), 0);
+    assert_null(json_object_get(manifest, "quality"));
     json_decref(manifest);
 }
 
@@ -322,7 +329,6 @@ static void test_refused(void **state)
                    "no rows of the group 'noon'");
     expect_refused("$HONE reward " SETTINGS "--train-data triples.jsonl --by-group --output-dir nowhere",
                    "pairs of completions, with --by-group");
-    run_ok("grep day votes.jsonl >day.jsonl");
     expect_refused("$HONE reward " SETTINGS "--train-data day.jsonl --by-group --output-dir nowhere", "its rows have 1 (field");
     expect_refused("$HONE reward " SETTINGS "--train-data day.jsonl --eval-data votes.jsonl --by-group --output-dir nowhere",
                    "its rows have 1 (field");

@@ -28,9 +28,13 @@ int groups_open(struct reward_groups *g, const struct train_args *args, const st
         return err_set(err, "'%s' has rows of the group '%s', which '%s' has none of to learn from: leave them out",
                        t->eval_data.path, g->votes.name[k], t->train_data.path);
     g->n_eval = t->eval_data.n;
-    struct comparison *labels = comparisons_merge(&t->eval_data, &t->eval_data.n, true);
-    judgements_of_pairs(&g->held_out, labels, t->eval_data.n);
-    free(labels);
+    if (g->n_eval) {
+        size_t n;
+        struct comparison *labels = comparisons_merge(&t->eval_data, &n, true);
+        judgements_of_pairs(&g->held_out, labels, n);
+        t->eval_data.n = n;
+        free(labels);
+    }
     return training_encode(t, false, err);
 }
 
