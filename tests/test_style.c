@@ -229,14 +229,19 @@ static int enter(void **state)
     return 0;
 }
 
-static json_t *score(const char *reward)
+static json_t *score_of(const char *data, const char *reward)
 {
-    struct ended e = run("$HONE score " MODEL "--quiet --data test.jsonl --reward %s", reward);
+    struct ended e = run("$HONE score " MODEL "--quiet --data %s --reward %s", data, reward);
     if (e.code)
         fail_msg("%s", e.err);
     json_t *rows = json_lines(e.out);
     ended_release(&e);
     return rows;
+}
+
+static json_t *score(const char *reward)
+{
+    return score_of("test.jsonl", reward);
 }
 
 static double entry(const json_t *rows, size_t row, size_t answer)
@@ -297,6 +302,22 @@ static void test_debias(void **state)
     json_decref(manifest);
     json_decref(before);
     json_decref(notes);
+}
+
+/* Scores are normalised with the style's part in them: mean 0, variance 1 on the training rows. */
+static void test_normalized(void **state)
+{
+    (void)state;
+    json_t *rows = score_of("confounded.jsonl", "debiased");
+    double sum = 0, squares = 0, n = 2 * (double)json_array_size(rows);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        for (size_t k = 0; k < 2; k++) {
+            sum += entry(rows, i, k);
+            squares += entry(rows, i, k) * entry(rows, i, k);
+        }
+    json_decref(rows);
+    expect_near(sum / n, 0, 1e-5, "mean", 0);
+    expect_near(squares / n, 1, 1e-4, "variance", 0);
 }
 
 /* A score is the head's number and the style's part, in every command. */
@@ -419,7 +440,7 @@ int main(void)
         cmocka_unit_test(test_golden_regressions),
         cmocka_unit_test(test_excess_is_found),
         cmocka_unit_test(test_slices),
-        cmocka_unit_test(test_debias),
+        cmocka_unit_test(test_debias), cmocka_unit_test(test_normalized),
         cmocka_unit_test(test_one_place),
         cmocka_unit_test(test_laws),
         cmocka_unit_test(test_refused),
