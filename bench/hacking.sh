@@ -2,7 +2,7 @@
 # Reward hacking, seen and stopped.  The help desk's policy learns by GRPO from a reward model and, beside it, from how often
 # an answer says "you" (bench/attention.py): a reward with a hole.  The help desk's rubric, which neither of them knows, is the gold.
 # Three runs from one SFT policy: unguarded (the monitor looks on), guarded (it stops), and collapse (the reward model alone, at a
-# rate four times as high: answers become alike).
+# rate ten times as high: answers become alike).
 # Runs that are there are gone on with.  About twenty minutes on two cores, five of them for the policy and the reward model.
 # Usage: bench/hacking.sh [FOLDER]     FOLDER: default runs/hacking
 #   HONE=build/hone, ITERATIONS=20, SEED=1, THREADS, RUNS=FOLDER with sft and reward (such as `hone demo`'s), to leave those out
@@ -32,7 +32,7 @@ learn() { # NAME flags of hone grpo..
 hack=(--reward "$runs/reward" --reward "program:python3 bench/attention.py" --reward-weights "0.3,1" --learning-rate 4e-4)
 learn unguarded "${hack[@]}" --monitor warn
 learn guarded "${hack[@]}" --monitor stop
-ITERATIONS=15 learn collapse --reward "$runs/reward" --learning-rate 1.6e-3 --monitor stop --gold-errors 0
+ITERATIONS=20 learn collapse --reward "$runs/reward" --learning-rate 4e-3 --monitor stop --gold-errors 0
 python3 bench/hacking-plot.py "$folder" >"$folder/hacking.svg"
 grep -h "stopped:\|warning:" "$folder"/*.log || true
 echo "drawn as $folder/hacking.svg" >&2

@@ -118,7 +118,7 @@ static void test_best_of_n_against_all_choices(void **state)
 /* ---- alarms ---- */
 
 static const struct monitor_config config = {.warmup = 3, .patience = 3, .gold_errors = 2, .disagreement_ratio = 2, .length_ratio = 2,
-                                             .repetition_more = 0.15, .entropy_ratio = 0.3, .distinct_ratio = 0.5};
+                                             .repetition_more = 0.15, .entropy_ratio = 0.3, .distinct_ratio = 0.5, .ood_share = 0.6};
 
 /* What a healthy run looks like after i iterations. */
 static struct monitor_point healthy(uint32_t i)
@@ -128,7 +128,7 @@ static struct monitor_point healthy(uint32_t i)
                                   .gold = 0.05 * i + 0.02 * noise(i),
                                   .gold_std_err = 0.03,
                                   .value = {NAN, 0.3 + 0.1 * noise(i + 100), 40 + i, 0.1 + 0.05 * noise(i + 200), 2.5 - 0.03 * i,
-                                            0.6 - 0.01 * i}};
+                                            0.6 - 0.01 * i, 0.5}};
 }
 
 static void expect_words(const struct monitor *m, unsigned alarms, const char *want)
@@ -219,7 +219,7 @@ static void test_each_alarm(void **state)
         const char *words;
     } cases[] = {{ALARM_DISAGREEMENT, 0.9, "disagree more"}, {ALARM_LENGTH, 130, "grow longer"},
                  {ALARM_REPETITION, 0.5, "repeat themselves"}, {ALARM_ENTROPY, 0.4, "entropy collapses"},
-                 {ALARM_DISTINCT, 0.1, "become alike"}};
+                 {ALARM_DISTINCT, 0.1, "become alike"}, {ALARM_OOD, 0.7, "not trained on answers like these"}};
     for (size_t c = 0; c < LENGTH(cases); c++) {
         struct monitor m = {.config = config};
         for (uint32_t i = 0; i < 20; i++) {

@@ -68,9 +68,13 @@ static int enter(void **state)
     write_rows("comparisons.jsonl", ", \"chosen\": A, \"rejected\": B");
     write_rows("thumbs.jsonl", ", \"completion\": A, \"label\": L");
     write_rows("ratings.jsonl", ", \"completion\": A, \"rating\": N");
+    /* what the recipes of examples/ name */
+    run_ok("mkdir -p examples/helpdesk && echo 'Be brief.' >examples/helpdesk/system.txt && for name in prompts demonstrations comparisons; do "
+           "cp $name.jsonl examples/helpdesk/; sed 's/^{\"prompt\": \"/&then /' $name.jsonl >examples/helpdesk/$name-heldout.jsonl; done");
     setenv("M", "golden/models/llama", 1);
     run_ok("$HONE sft --model $M --train-data demonstrations.jsonl --output-dir runs/sft " QUICKLY);
     run_ok("$HONE reward --model runs/sft --train-data comparisons.jsonl --output-dir runs/reward " QUICKLY);
+    assert_int_equal(symlink("reward", "runs/reward-second"), 0);
     return symlink("runs", "demo"); /* the demo's recipes call it so */
 }
 

@@ -76,6 +76,20 @@ static void write_calibrator(struct buf *b, const struct calibrator *c)
         buf_str(b, "}");
 }
 
+static void write_style(struct buf *b, const double *style)
+{
+    const char *before = ", \"style\": {";
+    for (size_t i = 0; i < STYLES; i++) {
+        if (style[i] == 0)
+            continue;
+        buf_printf(b, "%s\"%s\": ", before, style_names[i]);
+        buf_json_double(b, style[i]);
+        before = ", ";
+    }
+    if (before[2] == 0)
+        buf_str(b, "}");
+}
+
 int head_notes_write(const struct head_notes *notes, const char *folder, struct err *err)
 {
     struct buf b;
@@ -93,12 +107,76 @@ int head_notes_write(const struct head_notes *notes, const char *folder, struct 
         buf_json_double(&b, notes->rating_scale);
         buf_str(&b, "}");
     }
+    write_style(&b, notes->style);
     if (notes->calibrator.temperature > 0)
         write_calibrator(&b, &notes->calibrator);
     buf_str(&b, "}\n");
     int rc = write_in(folder, "hone.json", b.data, err);
     buf_release(&b);
     return rc;
+}
+
+static int ood_write(const struct ood *o, const char *folder, struct err *err)
+{
+    const struct safetensors_tensor list[] = {
+        {.name = "mean", .type = DTYPE_F32, .n_dims = 1, .shape = {o->width, 1, 1, 1}, .data = o->mean},
+        {.name = "threshold", .type = DTYPE_F32, .n_dims = 1, .shape = {1, 1, 1, 1}, .data = &o->threshold},
+        {.name = "whitener", .type = DTYPE_F32, .n_dims = 2, .shape = {o->width, o->width, 1, 1}, .data = o->whitener}};
+    struct safetensors_note note = {"format", "pt"};
+    char *path = path_join(folder, "ood.safetensors");
+    int rc = safetensors_write(path, list, sizeof list / sizeof *list, &note, 1, err);
+    free(path);
+    return rc;
+}
+
+/* What stands beside a head. */
+static int write_notes(const struct head_notes *notes, const char *folder, struct err *err)
+{
+    return head_notes_write(notes, folder, err) || (notes->ood && ood_write(notes->ood, folder, err)) ? -1 : 0;
+}
+
+/* n floats that are finite. */
+static int read_floats(float *to, const struct tensor_file *f, const char *name, size_t n, struct err *err)
+{
+    const struct tensor *t = tensor_need(f, name, err);
+    if (!t)
+        return -1;
+    if (tensor_elements(t) != n)
+        return err_set(err, "'%s': '%s' has %zu numbers in the place of %zu: it belongs to another model", f->path, name,
+                       tensor_elements(t), n);
+    tensor_unpack(to, t);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(to[i]))
+            return err_set(err, "'%s': '%s' holds a number that is not finite", f->path, name);
+    return 0;
+}
+
+int ood_open(struct ood *o, size_t width, const char *folder, struct err *err)
+{
+    *o = (struct ood){0};
+    char *path = path_join(folder, "ood.safetensors");
+    struct tensor_file f = {0};
+    int rc = 0;
+    if (!file_exists(path)) {
+        free(path);
+        return 0;
+    }
+    rc = safetensors_open(&f, path, err);
+    if (rc == 0) {
+        o->mean = mem_block(width, sizeof *o->mean, "a mean", err);
+        o->whitener = o->mean ? mem_block(width, width * sizeof *o->whitener, "a covariance", err) : NULL;
+        o->width = width;
+        rc = !o->whitener || read_floats(o->mean, &f, "mean", width, err) ||
+                     read_floats(o->whitener, &f, "whitener", width * width, err) || read_floats(&o->threshold, &f, "threshold", 1, err)
+                 ? -1 : 0;
+        if (rc == 0 && !(o->threshold > 0))
+            rc = err_set(err, "'%s': 'threshold' is %g, but must be above 0", path, (double)o->threshold);
+        tensor_file_release(&f);
+    }
+    if (rc)
+        ood_release(o);
+    free(path);
+    return rc ? -1 : 1;
 }
 
 static char *adapter_config(const struct adapter *a, const struct head *head, const char *base_model)
@@ -157,7 +235,7 @@ int adapter_save(const struct adapter *a, const struct head *head, const struct 
     if (rc == 0)
         rc = write_in(t, "adapter_config.json", config, err);
     if (rc == 0 && head)
-        rc = head_notes_write(notes, t, err);
+        rc = write_notes(notes, t, err);
     free(weights);
     free(config);
     return put_in_place(t, folder, rc, err);
@@ -195,7 +273,7 @@ int model_save(const struct model *m, const struct head *head, const struct head
     if (rc == 0)
         rc = write_in(t, "config.json", config, err);
     if (rc == 0 && head)
-        rc = head_notes_write(notes, t, err);
+        rc = write_notes(notes, t, err);
     for (size_t i = 0; rc == 0 && file_is_dir(m->path) && i < sizeof text_files / sizeof *text_files; i++)
         rc = copy_file(m->path, t, text_files[i], err);
     free(weights);
@@ -237,6 +315,22 @@ static bool read_calibrator(struct calibrator *c, const json_t *o)
     return true;
 }
 
+static bool read_style(double *style, json_t *o)
+{
+    const char *name;
+    const json_t *v;
+    json_object_foreach(o, name, v)
+    {
+        size_t i = 0;
+        while (style_names[i] && strcmp(style_names[i], name))
+            i++;
+        if (!style_names[i] || !json_is_number(v) || !isfinite(json_number_value(v)))
+            return false;
+        style[i] = json_number_value(v);
+    }
+    return true;
+}
+
 int head_notes_read(struct head_notes *notes, const char *folder, struct err *err)
 {
     *notes = (struct head_notes){0};
@@ -254,7 +348,8 @@ int head_notes_read(struct head_notes *notes, const char *folder, struct err *er
                      rising(notes->threshold, list, notes->n_thresholds, -HUGE_VAL, HUGE_VAL);
         const char *ties = json_string_value(json_object_get(o, "ties"));
         notes->davidson = ties && !strcmp(ties, "davidson");
-        if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter) || !rated || !read_calibrator(&notes->calibrator, o))
+        if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter) || !rated ||
+            !read_style(notes->style, json_object_get(o, "style")) || !read_calibrator(&notes->calibrator, o))
             rc = err_set(err, "'%s' is not the JSON object that belongs to a head: %s", path,
                          o ? "a number is missing or out of its range" : why.text);
         json_decref(o);
@@ -294,6 +389,8 @@ int head_open(struct head *h, size_t width, const char *folder, struct head_note
         rc = head_notes_read(notes, folder, err);
     if (rc == 0)
         h->bias = (float)notes->score_bias;
+    if (rc == 0)
+        memcpy(h->style, notes->style, sizeof h->style);
     else
         head_release(h);
     tensor_file_release(&f);

@@ -2,11 +2,12 @@
  * Folders are written under a temporary name, synced and renamed (law 7); they hold no time stamps.
  *
  * A head is stored as transformers does, as score.weight.  What these formats have no place for stands beside it in
- * hone.json (docs/formats.md). */
+ * hone.json, and what it knows of its training texts in ood.safetensors (docs/formats.md). */
 #ifndef HONE_CHECKPOINT_SAVE_H
 #define HONE_CHECKPOINT_SAVE_H
 
 #include "model/adapter.h"
+#include "model/ood.h"
 #include "util/calibrate.h"
 
 struct head_notes {
@@ -15,12 +16,17 @@ struct head_notes {
     double tie_parameter; /* eta of Rao-Kupper's ties, or ln nu of Davidson's; 0 where there are none */
     size_t n_thresholds;  /* of ratings: P(rating <= c) = sigmoid((threshold[c - 1] - score) / rating_scale) */
     double threshold[20], rating_scale;
+    double style[STYLES];         /* the head's */
     struct calibrator calibrator; /* from leads to probabilities */
+    const struct ood *ood;        /* written as ood.safetensors; NULL: there is none.  Not read: ood_open() */
 };
 
 /* hone.json in a folder; where there is none, zeros. */
 int head_notes_write(const struct head_notes *notes, const char *folder, struct err *err);
 int head_notes_read(struct head_notes *notes, const char *folder, struct err *err);
+
+/* ood.safetensors in a folder: 1, 0 where there is none, -1 and a sentence. */
+int ood_open(struct ood *o, size_t width, const char *folder, struct err *err);
 
 /* head may be NULL. */
 int adapter_save(const struct adapter *a, const struct head *head, const struct head_notes *notes,

@@ -1,6 +1,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmd/base.h"
 #include "cmd/commands.h"
@@ -19,6 +20,7 @@ struct average_args {
     bool normalize_scores, overwrite, quiet;
     int calibration, truncation;
     int64_t max_length, seed, threads;
+    double ood_quantile;
 };
 
 static const char *const truncation_names[] = {"keep_start", "keep_end", NULL};
@@ -30,11 +32,12 @@ static const struct option own[] = {
     {"model", OPTION_STRING, FIELD(model), NULL, "their base, where it is not where their runs found it", .value = "PATH"},
     {"tokenizer", OPTION_STRING, FIELD(tokenizer), NULL, "a folder with tokenizer and chat template, where the model has none", .value = "DIR"},
     {"output_dir", OPTION_STRING, FIELD(output_dir), NULL, "the folder of the average, which is a run's", .required = true, .value = "DIR"},
-    {"center_data", OPTION_STRING, FIELD(center_data), NULL, "rows whose completions get scores of mean 0 and variance 1; otherwise scores stay as they average",
+    {"center_data", OPTION_STRING, FIELD(center_data), NULL, "rows whose completions get scores of mean 0 and variance 1, and which other texts may be unlike; otherwise scores stay as they average",
      .value = "FILE"},
     {"normalize_scores", OPTION_BOOL, FIELD(normalize_scores), "true", "scale the scores to variance 1 on center_data; if not, they are only centred"},
     {"eval_data", OPTION_STRING, FIELD(eval_data), NULL, "comparisons that no member has learned from, to judge and calibrate by", .value = "FILE"},
     {"calibration", OPTION_CHOICE, FIELD(calibration), "temperature", "how probabilities are fitted to them", .choices = calibration_names},
+    OOD_QUANTILE_OPTION(FIELD(ood_quantile)),
     {"system", OPTION_STRING, FIELD(system), NULL, "system message for rows that have none", .value = "TEXT"},
     {"max_length", OPTION_INT, FIELD(max_length), "1024", "tokens of prompt and completion at most", .min = 2, .max = 1e6},
     {"truncation", OPTION_CHOICE, FIELD(truncation), "keep_start", "which end of an over-long row is kept", .choices = truncation_names},
@@ -61,6 +64,7 @@ struct average_job {
     struct adapter adapter;
     struct head head;
     struct head_notes notes;
+    struct ood ood;
     struct net net;
     struct dataset center_data, eval_data;
     struct examples center, eval;
@@ -118,9 +122,12 @@ static int average(struct average_job *j, struct err *err)
         const struct head_notes *notes = &j->rewards.list[i].notes;
         bias += (double)j->rewards.list[i].head.bias / (double)n;
         temperature += (notes->calibrator.temperature > 0 ? notes->calibrator.temperature : 1) / (double)n;
+        for (size_t s = 0; s < STYLES; s++)
+            j->head.style[s] += j->rewards.list[i].head.style[s] / (double)n;
         j->notes.tie_parameter += notes->tie_parameter / (double)n;
     }
     j->head.bias = (float)bias;
+    memcpy(j->notes.style, j->head.style, sizeof j->notes.style);
     j->notes.score_bias = (double)j->head.bias;
     j->notes.calibrator.temperature = temperature;
     j->net = (struct net){&j->base.model, &j->adapter, &j->head};
@@ -151,7 +158,7 @@ static int read_rows(struct average_job *j, struct dataset *data, struct example
         return -1;
     struct dataset some = *data; /* without the merged rows, which `data` has to release, too */
     if (pairs) {
-        struct comparison *labels = comparisons_merge(data, &some.n);
+        struct comparison *labels = comparisons_merge(data, &some.n, false);
         judgements_of_pairs(&j->labels, labels, some.n);
         free(labels);
     }
@@ -172,7 +179,7 @@ static int judge(struct average_job *j, struct err *err)
     struct held_out h;
     float *scores = xmalloc((2 * n + 1) * sizeof *scores);
     int rc = score_examples(scores, &j->net, &j->eval, SCORE_MICRO_TOKENS, NULL, NULL, err);
-    held_out_init(&h, &j->eval, &j->labels);
+    held_out_init(&h, &j->eval, &j->labels, j->eval_data.rows, j->base.model.tokenizer);
     if (rc == 0) {
         held_out_leads(h.lead, &h, scores, 1);
         j->notes.calibrator = scores_judge(j->about, &h.pairs, j->notes.calibrator.temperature, j->args->calibration,
@@ -249,6 +256,9 @@ static int run(struct average_job *j, const struct options *o, struct err *err)
         return -1;
     int rc = a->center_data ? scores_normalize(&factor, &j->head, &j->notes, &j->net, &j->center, a->normalize_scores, err) : 0;
     j->notes.calibrator.temperature *= factor;
+    if (rc == 0 && a->center_data) /* its hidden states are no member's */
+        rc = scores_ood(&j->ood, j->about, &j->net, &j->center, &j->eval, a->ood_quantile, a->quiet ? NULL : "average", err);
+    j->notes.ood = j->ood.width ? &j->ood : NULL;
     if (rc == 0 && a->eval_data)
         rc = judge(j, err);
     if (rc == 0)
@@ -280,6 +290,7 @@ int cmd_average(int argc, char **argv)
     judgements_release(&j->labels);
     adapter_release(&j->adapter);
     head_release(&j->head);
+    ood_release(&j->ood);
     rewards_release(&j->rewards);
     loaded_release(&j->base);
     json_decref(j->about);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "cmd/json.h"
+#include "cmd/reward_groups.h"
 #include "cmd/reward_result.h"
 #include "cmd/run_report.h"
 #include "cmd/training.h"
@@ -13,11 +14,13 @@
 
 struct reward_args {
     struct train_args train;
-    double label_smoothing, center_rewards_coefficient, tie_learning_rate, annotator_learning_rate, strength_margin;
+    double label_smoothing, center_rewards_coefficient, tie_learning_rate, annotator_learning_rate, strength_margin, ood_quantile;
     const char *center_data;
-    bool normalize_scores, bootstrap, join_prompts, learn_annotators;
+    bool normalize_scores, bootstrap, join_prompts, learn_annotators, by_group;
+    const char *group;
     int calibration, ties, ranking_loss;
     int64_t ensemble;
+    struct strings debias;
 };
 
 enum { RANKING_PLACKETT_LUCE, RANKING_PAIRS };
@@ -48,10 +51,18 @@ static const struct option own[] = {
     {"calibration", OPTION_CHOICE, FIELD(calibration), "temperature",
      "how probabilities are fitted to the held-out pairs: by one number, or by a rising curve, which asks for some hundred pairs",
      .choices = calibration_names},
+    {"debias", OPTION_LIST, FIELD(debias), NULL,
+     "take off the scores what held-out pairs show that they give length, format (lists, bold, headings, exclamation marks, a question "
+     "at the end), or both, beyond what people give it", .commas = true, .value = "STYLE"},
+    OOD_QUANTILE_OPTION(FIELD(ood_quantile)),
 };
 static const struct option ensemble_table[] = {
     {"ensemble", OPTION_INT, FIELD(ensemble), "1", "train so many reward models, each with a seed of its own, into one run", .min = 1, .max = 64},
     {"bootstrap", OPTION_BOOL, FIELD(bootstrap), "false", "learn from as many rows drawn with replacement, other ones for each member"},
+    {"by_group", OPTION_BOOL, FIELD(by_group), "false",
+     "a reward model for each group of annotators (field \"group\"), learned from its own votes, from one for all of them on; scored "
+     "together as --aggregate says"},
+    {"group", OPTION_STRING, FIELD(group), NULL, "learn from the rows of this group alone", .value = "NAME"},
 };
 #undef FIELD
 static const struct option_group groups[] = {{"Reward model", own, ARRAY_LEN(own), 0},
@@ -87,6 +98,8 @@ struct member {
     struct examples center_rows;
     size_t rating_count[ROWS_MAX_RATING], n_ratings; /* of rated answers */
     size_t *draw;       /* the bootstrap sample */
+    struct ood ood;     /* what its training texts look like */
+    unsigned debias;    /* bits of styles */
     float *eval_scores; /* of all held-out completions, at the scale of training */
     double temperature; /* as trained: what scaling the scores has made of 1 */
 };
@@ -96,6 +109,7 @@ struct job {
     const struct options *options;
     struct held_out held_out; /* lead: summed over members */
     double temperatures;      /* the same */
+    struct reward_groups groups; /* with by_group */
     /* of an ensemble */
     struct run_folder run;
     json_t *about, *members;
@@ -150,7 +164,7 @@ static int side_init(struct side *s, struct dataset *data, const struct reward_a
         *data = s->joined;
         return 0;
     }
-    s->pairs = comparisons_merge(&s->all, &s->n);
+    s->pairs = comparisons_merge(&s->all, &s->n, false);
     if (strength_margins(&s->all, s->pairs, s->n, args->strength_margin, err))
         return -1;
     for (size_t i = 0; args->learn_annotators && i < s->n; i++) /* a tie is half a vote, held out too */
@@ -198,12 +212,23 @@ static int count_ratings(struct member *m, struct err *err)
 static int member_open(struct member *m, struct err *err)
 {
     struct training *t = &m->t;
+    if (debias_styles(&m->debias, m->args.debias.data, m->args.debias.n, err)) {
+        t->command = "reward";
+        return -1;
+    }
     if (training_open(t, "reward", &m->args.train, &m->options, err) || training_add_head(t, err) ||
         training_read(t, 1u << ROWS_PAIR | 1u << ROWS_RANKING | 1u << ROWS_RATING, "pairs of completions, rankings or ratings", err))
         return -1;
+    for (int s = 0; m->args.group && s < 2; s++)
+        dataset_keep_group(s ? &t->eval_data : &t->train_data, m->args.group);
+    if (t->train_data.n == 0)
+        return err_set(err, "'%s' has no rows of the group '%s' to learn from: is its name right?", t->train_data.path, m->args.group);
     if (t->eval_data.n && t->eval_data.kind != t->train_data.kind)
         return err_set(err, "'%s' holds %s and '%s' %s: both must be pairs, or rankings, or ratings", t->train_data.path,
                        t->train_data.format_name, t->eval_data.path, t->eval_data.format_name);
+    if (m->debias && (t->eval_data.n == 0 || !t->base.model.tokenizer))
+        return err_set(err, "--debias reads held-out answers as text: %s",
+                       t->eval_data.n ? "name a --tokenizer" : "give --eval-data or --eval-split");
     if (side_init(&m->train, &t->train_data, &m->args, m->args.learn_annotators, err) ||
         side_init(&m->eval, &t->eval_data, &m->args, false, err) ||
         (t->train_data.kind == ROWS_RATING && count_ratings(m, err)) || training_encode(t, false, err))
@@ -218,6 +243,7 @@ static int member_close(struct member *m, int rc, const struct err *err)
     reward_release(&m->reward);
     free(m->draw);
     free(m->eval_scores);
+    ood_release(&m->ood);
     side_release(&m->train, &m->t.train_data);
     side_release(&m->eval, &m->t.eval_data);
     return training_close(&m->t, rc, err);
@@ -352,8 +378,18 @@ static void keep_thresholds(struct member *m)
         notes->threshold[i] = notes->threshold[i] * m->temperature + notes->score_bias;
 }
 
+/* The held-out pairs with the leads of the scores as trained; from them, where that is asked for, the style to be taken off. */
+static void judge_style(struct member *m, struct held_out *h)
+{
+    const struct training *t = &m->t;
+    held_out_init(h, &t->eval, &m->eval.labels, m->eval.all.rows, t->base.model.tokenizer);
+    held_out_leads(h->lead, h, m->eval_scores, 1);
+    if (m->debias)
+        scores_debias(t->about, &m->t.head, h, m->debias, 1, (uint32_t)t->args->seed, t->args->quiet ? NULL : "reward");
+}
+
 /* The scores of the trained model: their scale, what they are worth, and into the folder. */
-static int member_finish(struct member *m, struct job *job, bool first, struct err *err)
+static int member_finish(struct member *m, struct job *job, size_t number, struct err *err)
 {
     struct training *t = &m->t;
     const struct examples *reference = m->args.center_data ? &m->center_rows : &t->train;
@@ -363,44 +399,50 @@ static int member_finish(struct member *m, struct job *job, bool first, struct e
     if (rc == 0)
         rc = judge_annotators(m, err);
     if (rc == 0)
+        rc = scores_ood(&m->ood, t->about, &t->net, &t->train, &t->eval, m->args.ood_quantile, t->args->quiet ? NULL : "reward", err);
+    t->notes.ood = m->ood.width ? &m->ood : NULL;
+    struct held_out held = {0};
+    if (rc == 0)
+        judge_style(m, &held);
+    if (rc == 0)
         rc = scores_normalize(&m->temperature, &t->head, &t->notes, &t->net, reference, m->args.normalize_scores, err);
     if (rc == 0) {
-        if (first) {
-            held_out_init(&job->held_out, &t->eval, &m->eval.labels);
+        bool by_group = job->args->by_group;
+        if (number <= 1 && !by_group)
+            held_out_init(&job->held_out, &t->eval, &m->eval.labels, m->eval.all.rows, t->base.model.tokenizer);
+        if (by_group ? number == 0 : number <= 1)
             show_baselines(m);
+        for (size_t i = 0; i < held.pairs.n; i++) {
+            held.lead[i] *= m->temperature;
+            if (!by_group) /* whose members have other rows each */
+                job->held_out.lead[i] += held.lead[i];
         }
-        struct scored_pairs pairs = job->held_out.pairs;
-        double *lead = xmalloc((pairs.n + 1) * sizeof *lead);
-        held_out_leads(lead, &job->held_out, m->eval_scores, m->temperature);
-        for (size_t i = 0; i < pairs.n; i++)
-            job->held_out.lead[i] += lead[i];
-        pairs.lead = lead;
-        t->notes.calibrator = scores_judge(t->about, &pairs, m->temperature, m->args.calibration, (uint32_t)m->args.train.seed,
+        t->notes.calibrator = scores_judge(t->about, &held.pairs, m->temperature, m->args.calibration, (uint32_t)m->args.train.seed,
                                            m->args.train.quiet ? NULL : "reward");
-        free(lead);
         t->notes.tie_parameter = reward_tie_parameter(&m->reward);
         t->notes.davidson = m->reward.ties == TIES_DAVIDSON;
         keep_thresholds(m);
-        job->temperatures += m->temperature;
+        job->temperatures += by_group && number == 0 ? 0 : m->temperature;
         rc = training_finish(t, err);
     }
+    held_out_release(&held);
     return rc;
 }
 
 /* ---- ensembles ---- */
 
 /* The run's folder, before the first member's. */
-static int ensemble_begin(struct job *job, struct member *m, struct err *err)
+static int ensemble_begin(struct job *job, const struct training *t, struct err *err)
 {
     size_t step;
     json_t *nothing;
     struct optimizer none = {0};
     const struct train_args *a = &job->args->train;
-    if (training_open_folder(&m->t, &job->run, a->output_dir, a->overwrite, job->options, err) ||
+    if (training_open_folder(t, &job->run, a->output_dir, a->overwrite, job->options, err) ||
         run_load(&job->run, &step, &none, &nothing, err)) /* its metrics are written anew */
         return -1;
     json_decref(nothing);
-    job->about = json_deep_copy(m->t.about);
+    job->about = json_deep_copy(t->about);
     job->members = json_array();
     return 0;
 }
@@ -417,8 +459,8 @@ static int ensemble_add(struct job *job, const struct member *m, size_t number, 
     snprintf(path, sizeof path, "members/%zu", number);
     json_array_append_new(job->members, json_pack("{s:s, s:I, s:O}", "path", path, "seed", (json_int_t)m->args.train.seed, "result",
                                                   json_object_get(m->t.about, "result")));
-    if (number == 1 && json_object_get(m->t.about, "baselines"))
-        json_object_set(job->about, "baselines", json_object_get(m->t.about, "baselines"));
+    if (m->args.group)
+        json_object_set_new(json_array_get(job->members, number - 1), "group", json_text(m->args.group));
     const json_t *quality = json_object_get(m->t.about, "quality");
     struct metrics line = {0};
     metrics_put(&line, "step", (double)number);
@@ -434,7 +476,7 @@ static int ensemble_finish(struct job *job, struct err *err)
 {
     const struct train_args *a = &job->args->train;
     double k = (double)json_array_size(job->members);
-    for (size_t i = 0; i < job->held_out.pairs.n; i++)
+    for (size_t i = 0; !job->args->by_group && i < job->held_out.pairs.n; i++)
         job->held_out.lead[i] /= k;
     if (!a->quiet)
         fprintf(stderr, "reward: the ensemble's mean:\n");
@@ -453,7 +495,33 @@ static int ensemble_finish(struct job *job, struct err *err)
     return rc;
 }
 
-/* Train reward model `number` of the run, from 1 (0: the run is one). */
+/* Member `number` of an ensemble, from 1: its settings. */
+static void ensemble_settings(struct reward_args *a, const struct job *job, size_t number)
+{
+    a->train.split_seed = a->train.split_seed >= 0 ? a->train.split_seed : a->train.seed;
+    a->train.seed = (int64_t)(uint32_t)(job->args->train.seed + (int64_t)number - 1);
+    a->ensemble = 1;
+    if (!a->train.quiet)
+        fprintf(stderr, "reward: member %zu of %lld\n", number, (long long)job->args->ensemble);
+}
+
+/* Of a run by group: 0 is the model for all, from which group `number`'s goes on with its own votes.  All are normalised on the same
+ * answers.  pooled: its folder. */
+static void group_settings(struct reward_args *a, const struct job *job, size_t number, const char *pooled)
+{
+    a->by_group = false;
+    a->center_data = a->center_data ? a->center_data : a->train.train_data;
+    if (!a->train.quiet)
+        fprintf(stderr, "reward: %s%s\n", number ? "the group " : "all groups", number ? job->groups.votes.name[number - 1] : "");
+    if (number == 0)
+        return;
+    a->group = job->groups.votes.name[number - 1];
+    a->train.model = a->train.full ? pooled : job->groups.t.base.model_path;
+    a->train.adapter = a->train.full ? NULL : pooled;
+    a->train.layers_from = 0; /* those of the adapter */
+}
+
+/* Train reward model `number` of the run, from 1 (0: the run is one, or by group the model for all). */
 static int run_one(struct job *job, size_t number)
 {
     struct err err;
@@ -461,28 +529,57 @@ static int run_one(struct job *job, size_t number)
     m->args = *job->args;
     m->options = *job->options;
     m->options.args = &m->args;
-    char *folder = NULL;
-    if (number) {
-        folder = xasprintf("%s/members/%zu", job->args->train.output_dir, number);
+    bool by_group = job->args->by_group;
+    char *pooled = path_join(job->args->train.output_dir, "pooled");
+    char *folder = number ? xasprintf("%s/members/%zu", job->args->train.output_dir, number) : xstrdup(pooled);
+    if (number || by_group) {
         m->args.train.output_dir = folder;
-        m->args.train.seed = (int64_t)(uint32_t)(job->args->train.seed + (int64_t)number - 1);
         m->args.train.overwrite = false; /* the run's folder is emptied as a whole */
-        m->args.ensemble = 1;
-        if (!m->args.train.quiet)
-            fprintf(stderr, "reward: member %zu of %lld\n", number, (long long)job->args->ensemble);
     }
+    if (by_group)
+        group_settings(&m->args, job, number, pooled);
+    else if (number)
+        ensemble_settings(&m->args, job, number);
     int rc = member_open(m, &err);
-    if (rc == 0 && number == 1)
-        rc = ensemble_begin(job, m, &err);
+    if (rc == 0 && number == 1 && !by_group)
+        rc = ensemble_begin(job, &m->t, &err);
     if (rc == 0)
         rc = member_train(m, &err);
     if (rc == 0)
-        rc = member_finish(m, job, number <= 1, &err);
+        rc = member_finish(m, job, number, &err);
     if (rc == 0 && number)
         rc = ensemble_add(job, m, number, &err);
+    if (rc == 0 && job->about && number <= 1 && json_object_get(m->t.about, "baselines"))
+        json_object_set(job->about, "baselines", json_object_get(m->t.about, "baselines"));
     int code = member_close(m, rc, &err);
+    free(pooled);
     free(folder);
     free(m);
+    return code;
+}
+
+/* What does not go together with groups. */
+static int check_groups(const struct reward_args *a, struct err *err)
+{
+    const char *other = a->ensemble > 1 ? "--ensemble" : a->learn_annotators ? "--learn-annotators" : a->group ? "--group" : NULL;
+    return other ? err_set(err, "--by-group trains a reward model for each group: it does not go together with %s", other) : 0;
+}
+
+static int run_groups(struct job *job)
+{
+    struct err err;
+    struct reward_groups *g = &job->groups;
+    const struct train_args *a = &job->args->train;
+    if (check_groups(job->args, &err))
+        return command_misused("reward", &err);
+    if (groups_open(g, a, job->options, &err) || ensemble_begin(job, &g->t, &err))
+        return command_failed("reward", &err);
+    int code = EXIT_DONE;
+    for (size_t k = 0; code == EXIT_DONE && k <= g->votes.n_groups; k++)
+        code = run_one(job, k);
+    if (code == EXIT_DONE && (groups_judge(g, a->output_dir, job->about, &job->held_out, a->quiet ? NULL : "reward", &err) ||
+                              ensemble_finish(job, &err)))
+        code = command_failed("reward", &err);
     return code;
 }
 
@@ -494,7 +591,9 @@ int cmd_reward(int argc, char **argv)
     if (code >= 0)
         return code;
     struct job job = {.args = &args, .options = &o};
-    if (args.ensemble == 1) {
+    if (args.by_group) {
+        code = run_groups(&job);
+    } else if (args.ensemble == 1) {
         code = run_one(&job, 0);
     } else {
         struct err err;
@@ -505,6 +604,7 @@ int cmd_reward(int argc, char **argv)
             code = command_failed("reward", &err);
     }
     held_out_release(&job.held_out);
+    groups_release(&job.groups);
     run_close(&job.run);
     json_decref(job.about);
     json_decref(job.members);

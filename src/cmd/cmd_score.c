@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +44,10 @@ static const struct option_spec spec = {
     .command = "score",
     .summary = "Scores of answers under one reward model or several, one JSON line a row: {\"id\", "
                "\"score\": what the reward models say together, \"scores\": [one each], \"std\": their "
-               "standard deviation (over k)}. Of a row with several answers (a pair, a prompt with "
-               "completions) each of the three is a list with an entry an answer; of a pair also \"p_a\": "
+               "standard deviation (over k), \"ood_distance\": how far the answer is from those of training, 1 being where it "
+               "begins to be out of distribution (the mean over reward models; null where they do not know), \"ood\": whether it "
+               "is}. Of a row with several answers (a pair, a prompt with "
+               "completions) each of these is a list with an entry an answer; of a pair also \"p_a\": "
                "the probability that the first is the better one, where the reward model was calibrated.",
     .usage = "hone score --model M --reward R [--reward R2 ..] --data FILE [--flags]",
     .example = "hone score --model model.gguf --reward runs/reward-1 --reward runs/reward-2 --data "
@@ -55,7 +58,7 @@ static const struct option_spec spec = {
 
 /* (models, scores) */
 struct table {
-    float *scores;
+    float *scores, *ood;
     size_t models, count;
     struct aggregate_config aggregate;
     struct calibrator calibrator;
@@ -81,7 +84,7 @@ static int score(struct table *t, const struct score_args *args, const struct re
 {
     struct progress progress;
     progress_start(&progress, "score", "rows", 0, e->n, args->base.quiet);
-    int rc = score_ensemble(t->scores, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
+    int rc = score_ensemble(t->scores, t->ood, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
     if (rc)
         err_prefix(err, "'%s'", path);
     progress_end(&progress);
@@ -89,10 +92,28 @@ static int score(struct table *t, const struct score_args *args, const struct re
 }
 
 /* What one completion's entry is, by field. */
-enum field { FIELD_SCORE, FIELD_SCORES, FIELD_STD };
+enum field { FIELD_SCORE, FIELD_SCORES, FIELD_STD, FIELD_DISTANCE, FIELD_OOD, FIELDS };
 
-static void add_entry(struct buf *out, enum field field, const struct score_summary *s, const float *scores, size_t k)
+/* What is said of one completion: its members' scores, what they come to, and its distance from the training texts. */
+struct entry {
+    const float *scores;
+    struct score_summary summary;
+    float distance;
+};
+
+static void add_entry(struct buf *out, enum field field, const struct entry *e, size_t k)
 {
+    const float *scores = e->scores;
+    const struct score_summary *s = &e->summary;
+    if (field == FIELD_OOD || field == FIELD_DISTANCE) {
+        if (isnan(e->distance))
+            buf_str(out, "null");
+        else if (field == FIELD_OOD)
+            buf_str(out, e->distance > 1 ? "true" : "false");
+        else
+            buf_json_float(out, e->distance);
+        return;
+    }
     if (field != FIELD_SCORES) {
         buf_json_float(out, field == FIELD_SCORE ? s->score : s->std);
         return;
@@ -104,24 +125,23 @@ static void add_entry(struct buf *out, enum field field, const struct score_summ
     buf_str(out, "]");
 }
 
-/* scores: (n_completions, models), the row's; s: (n_completions) what they come to. */
-static void write_row(struct buf *out, const struct table *t, const struct example *e, const float *scores,
-                      const struct score_summary *s)
+/* entries: (n_completions), the row's. */
+static void write_row(struct buf *out, const struct table *t, const struct example *e, const struct entry *entries)
 {
-    static const char *const names[] = {"score", "scores", "std"};
+    static const char *const names[] = {"score", "scores", "std", "ood_distance", "ood"};
     buf_str(out, "{\"id\": ");
     buf_json_str(out, e->row->id, strlen(e->row->id));
-    for (enum field f = FIELD_SCORE; f <= FIELD_STD; f++) {
+    for (enum field f = FIELD_SCORE; f < FIELDS; f++) {
         buf_printf(out, ", \"%s\": %s", names[f], e->n_completions > 1 ? "[" : "");
         for (size_t k = 0; k < e->n_completions; k++) {
             buf_str(out, k ? ", " : "");
-            add_entry(out, f, &s[k], scores + k * t->models, t->models);
+            add_entry(out, f, &entries[k], t->models);
         }
         buf_str(out, e->n_completions > 1 ? "]" : "");
     }
     if (e->n_completions == 2 && t->calibrator.temperature > 0) {
         buf_str(out, ", \"p_a\": ");
-        buf_json_double(out, calibrated(&t->calibrator, (double)s[0].mean - (double)s[1].mean, e->row->group));
+        buf_json_double(out, calibrated(&t->calibrator, (double)entries[0].summary.mean - (double)entries[1].summary.mean, e->row->group));
     }
     buf_str(out, "}\n");
 }
@@ -133,15 +153,19 @@ static void write_all(const struct table *t, const struct examples *e)
     for (size_t i = 0, at = 0; i < e->n; at += e->list[i++].n_completions) {
         size_t n = e->list[i].n_completions;
         float *scores = xmalloc(n * t->models * sizeof *scores);
-        struct score_summary *s = xmalloc(n * sizeof *s);
+        struct entry *entries = xmalloc(n * sizeof *entries);
         for (size_t k = 0; k < n; k++) {
+            float *numbers = scores + k * t->models;
             for (size_t r = 0; r < t->models; r++)
-                scores[k * t->models + r] = t->scores[r * t->count + at + k];
-            s[k] = score_summary(scores + k * t->models, t->models, &t->aggregate);
+                numbers[r] = t->ood[r * t->count + at + k];
+            float distance = score_ood(numbers, t->models);
+            for (size_t r = 0; r < t->models; r++)
+                numbers[r] = t->scores[r * t->count + at + k];
+            entries[k] = (struct entry){numbers, score_summary(numbers, t->models, &t->aggregate), distance};
         }
-        write_row(&out, t, &e->list[i], scores, s);
+        write_row(&out, t, &e->list[i], entries);
         free(scores);
-        free(s);
+        free(entries);
     }
     fwrite(out.data, 1, out.len, stdout);
     buf_release(&out);
@@ -172,14 +196,18 @@ int cmd_score(int argc, char **argv)
     struct loaded l = {0};
     struct dataset data = {0};
     struct examples e = {0};
-    struct table t = {.aggregate = aggregate_of(&args.aggregate)};
+    struct table t = {0};
     struct rewards rewards = {0};
     struct rows_config config = {.system = args.system};
     unsigned kinds = 1u << ROWS_TEXT | 1u << ROWS_CHAT | 1u << ROWS_COMPLETION | 1u << ROWS_PAIR |
                      1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING;
-    int rc = base_open(&l, &args.base, &err);
+    int rc = aggregate_of(&t.aggregate, &args.aggregate, &err);
+    if (rc == 0)
+        rc = base_open(&l, &args.base, &err);
     if (rc == 0)
         rc = load_rewards(&rewards, args.reward.data, args.reward.n, &l, &err);
+    if (rc == 0)
+        rc = aggregate_check(&t.aggregate, rewards.n, args.reward.data[0], &err);
     if (rc == 0)
         rc = base_read(&data, "score", args.data, &config, kinds, "rows with answers",
                        args.base.quiet, &err);
@@ -190,11 +218,13 @@ int cmd_score(int argc, char **argv)
         t.calibrator = rewards.calibrator;
         t.count = score_count(&e);
         t.scores = xcalloc(t.models * t.count, sizeof *t.scores);
+        t.ood = xcalloc(t.models * t.count, sizeof *t.ood);
         rc = score(&t, &args, &rewards, &e, data.path, &err);
     }
     if (rc == 0)
         write_all(&t, &e);
     free(t.scores);
+    free(t.ood);
     rewards_release(&rewards);
     examples_release(&e);
     dataset_release(&data);

@@ -28,7 +28,7 @@ static int pairs_read(struct pairs *p, const struct demo *d, const struct model 
         rc = err_set(err, "'%s' holds %s instead of comparisons", path, p->data.format_name);
     if (rc == 0) {
         p->rows = p->data.n;
-        p->labels = comparisons_merge(&p->data, &p->n);
+        p->labels = comparisons_merge(&p->data, &p->n, false);
         p->data.n = p->n;
         rc = examples_encode(&p->examples, &p->data, &o, err);
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reward/score.h"
 #include "util/file.h"
 #include "util/mem.h"
 
@@ -200,6 +201,12 @@ int load_reward(struct reward_model *r, const char *path, const struct loaded *b
             err_set(err, "'%s' has no head (score.weight): it is no reward model", path);
         rc = found > 0 ? 0 : -1;
         r->net.head = &r->head;
+        if (rc == 0 && head_has_style(&r->head) && !r->net.model->tokenizer)
+            rc = err_set(err, "'%s' takes the style of answers off their scores, for which it reads them as text, but '%s' has no "
+                              "tokenizer: name one with --tokenizer", path, r->net.model->path);
+        found = rc == 0 && file_is_dir(folder) ? ood_open(&r->ood, r->net.model->config.width, folder, err) : 0;
+        rc = found < 0 ? -1 : rc;
+        r->net.ood = found > 0 ? &r->ood : NULL;
     }
     artefact_release(&a);
     if (rc)
@@ -211,6 +218,7 @@ void reward_model_release(struct reward_model *r)
 {
     adapter_release(&r->adapter);
     head_release(&r->head);
+    ood_release(&r->ood);
     if (r->own) {
         model_release(r->own);
         free(r->own);

@@ -40,6 +40,7 @@ struct reward_model {
     struct adapter adapter;
     struct head head;
     struct head_notes notes;
+    struct ood ood; /* width 0: it has none */
     struct net net;
 };
 int load_reward(struct reward_model *r, const char *path, const struct loaded *base, struct err *err);

@@ -56,8 +56,7 @@ static int parse_rewards(struct online *o, struct err *err)
     o->mix.program_seconds = a->reward_timeout;
     o->mix.max_tokens = (size_t)a->response_length;
     o->mix.micro_tokens = (size_t)a->train.micro_batch_tokens;
-    o->mix.aggregate = aggregate_of(&a->aggregate);
-    return 0;
+    return aggregate_of(&o->mix.aggregate, &a->aggregate, err);
 }
 
 /* Room for an answer behind each prompt. */
@@ -126,10 +125,10 @@ int online_sample(struct online *o, struct experience *x, uint32_t draw, const s
     return rc;
 }
 
-static void log_scores(struct online *o, const double *scores, const double *spread, size_t n)
+static void log_scores(struct online *o, const double *scores, const double *spread, const bool *ood, size_t n)
 {
     for (size_t c = 0; c < n; c++)
-        o->disagreement += spread[c];
+        o->disagreement += spread[c], o->ood += ood[c];
     for (size_t i = 0; i < o->mix.n; i++) {
         ARRAY_GROW(o->scores[i], o->n_scores + n, o->capacity[i]);
         memcpy(o->scores[i] + o->n_scores, scores + i * n, n * sizeof *scores);
@@ -140,12 +139,14 @@ static void log_scores(struct online *o, const double *scores, const double *spr
 int online_score(struct online *o, struct experience *x, bool logged, struct err *err)
 {
     double *scores = xcalloc((o->mix.n + 1) * x->n + 1, sizeof *scores), *spread = scores + o->mix.n * x->n;
-    int rc = reward_mix_score(scores, spread, &o->mix, x, &o->t.base.model, err);
+    bool *ood = xcalloc(x->n + 1, sizeof *ood);
+    int rc = reward_mix_score(scores, spread, ood, &o->mix, x, &o->t.base.model, err);
     if (rc == 0)
         rc = reward_mix_total(x->scores, scores, &o->mix, x, o->args->missing_eos_penalty, err);
     if (rc == 0 && logged)
-        log_scores(o, scores, spread, x->n);
+        log_scores(o, scores, spread, ood, x->n);
     free(scores);
+    free(ood);
     return rc;
 }
 
@@ -176,8 +177,11 @@ void online_put_rewards(struct online *o, struct metrics *m)
     }
     if (reward_mix_disagrees(&o->mix))
         metrics_put(m, "objective/score_disagreement", o->disagreement / n);
+    if (reward_mix_knows_ood(&o->mix))
+        metrics_put(m, "objective/ood_share", (double)o->ood / n);
     o->n_scores = 0;
     o->disagreement = 0;
+    o->ood = 0;
 }
 
 /* ---- the loop ---- */

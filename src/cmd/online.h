@@ -54,6 +54,7 @@ struct online {
     double *scores[MAX_REWARDS];
     size_t n_scores, capacity[MAX_REWARDS];
     double disagreement; /* of the reward models, summed over completions */
+    size_t ood;          /* completions out of their distribution */
 };
 
 /* What a command adds to the loop.  self: its own struct. */

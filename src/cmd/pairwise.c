@@ -10,7 +10,7 @@
 static int decide(struct training *t, struct dataset *data, struct err *err)
 {
     size_t rows = data->n, pairs;
-    struct comparison *list = comparisons_merge(data, &pairs);
+    struct comparison *list = comparisons_merge(data, &pairs, false);
     data->n = comparisons_decide(data, list, pairs);
     free(list);
     if (data->n == 0) {

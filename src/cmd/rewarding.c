@@ -5,14 +5,18 @@
 #define FIELD(name) offsetof(struct aggregate_args, name)
 const struct option aggregate_options[N_AGGREGATE_OPTIONS] = {
     {"aggregate", OPTION_CHOICE, FIELD(aggregate), "mean",
-     "what several reward models say together: their mean, the least of them, or the mean less uwo_lambda times their variance",
+     "what several reward models say together: their mean, the least of them, the mean less uwo_lambda times their variance, or Nash's "
+     "product of what each makes of it",
      .choices = aggregate_names},
     {"uwo_lambda", OPTION_FLOAT, FIELD(uwo_lambda), "0.5", "of uwo: how much a disagreement costs", .min = 0, .max = 1e6},
+    {"aggregate_weights", OPTION_LIST, FIELD(weights), NULL, "of mean, uwo and nash: a weight for each of them; otherwise all alike",
+     .commas = true, .value = "X"},
 };
 
-struct aggregate_config aggregate_of(const struct aggregate_args *args)
+int aggregate_of(struct aggregate_config *out, const struct aggregate_args *args, struct err *err)
 {
-    return (struct aggregate_config){(enum aggregate)args->aggregate, args->uwo_lambda};
+    *out = (struct aggregate_config){.kind = (enum aggregate)args->aggregate, .uwo_lambda = args->uwo_lambda};
+    return aggregate_weights(out, args->weights.data, args->weights.n, err);
 }
 
 int mix_models_open(struct mix_models *models, struct reward_mix *mix, const struct loaded *base, struct err *err)
@@ -28,6 +32,8 @@ int mix_models_open(struct mix_models *models, struct reward_mix *mix, const str
         models->n++;
         r->nets = own->nets;
         r->n_nets = own->n;
+        if (own->n > 1 && aggregate_check(&mix->aggregate, own->n, r->text, err))
+            return -1;
     }
     return 0;
 }

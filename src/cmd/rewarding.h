@@ -9,14 +9,15 @@
 struct aggregate_args {
     int aggregate;
     double uwo_lambda;
+    struct strings weights;
 };
 
 /* The group "Ensembles", at `offset` of its aggregate_args. */
-enum { N_AGGREGATE_OPTIONS = 2 };
+enum { N_AGGREGATE_OPTIONS = 3 };
 extern const struct option aggregate_options[N_AGGREGATE_OPTIONS];
 #define AGGREGATE_GROUP(offset) {"Ensembles", aggregate_options, N_AGGREGATE_OPTIONS, (offset)}
 
-struct aggregate_config aggregate_of(const struct aggregate_args *args);
+int aggregate_of(struct aggregate_config *out, const struct aggregate_args *args, struct err *err);
 
 /* The reward models of a mix, in its order. */
 struct mix_models {

@@ -134,7 +134,7 @@ static float *member_scores(const struct side *s, const struct answers *a, struc
     if (score_input(&input, &a->x, s->net->model, err))
         return NULL;
     float *scores = xcalloc(s->rewards.n * a->n + 1, sizeof *scores);
-    int rc = score_ensemble(scores, s->rewards.nets, s->rewards.n, &input, SCORE_MICRO_TOKENS, NULL, NULL, err);
+    int rc = score_ensemble(scores, NULL, s->rewards.nets, s->rewards.n, &input, SCORE_MICRO_TOKENS, NULL, NULL, err);
     examples_release(&input);
     if (rc)
         free(scores);

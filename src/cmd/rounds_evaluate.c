@@ -117,7 +117,7 @@ static int score_gold(struct evaluation *v, size_t p, struct err *err)
 {
     const struct experience *x = &v->answers[p].x;
     v->gold[p] = xcalloc(x->n + 1, sizeof *v->gold[p]);
-    return reward_mix_score(v->gold[p], NULL, &v->mix, x, &v->start.model, err) ? err_prefix(err, "--gold") : 0;
+    return reward_mix_score(v->gold[p], NULL, NULL, &v->mix, x, &v->start.model, err) ? err_prefix(err, "--gold") : 0;
 }
 
 static int measure_answers(struct evaluation *v, struct err *err)
@@ -201,7 +201,7 @@ static int judged_read(struct judged_pairs *p, const struct evaluation *v, struc
     int rc = dataset_read(&p->data, path, &config, err);
     if (rc == 0) {
         p->rows = p->data.n;
-        p->labels = comparisons_merge(&p->data, &p->n);
+        p->labels = comparisons_merge(&p->data, &p->n, false);
         p->data.n = p->n;
         rc = examples_encode(&p->examples, &p->data, &o, err);
     }
@@ -230,10 +230,10 @@ static int foresee(struct evaluation *v, const struct judged_pairs *p, struct er
     if (before.n == 0)
         return 0;
     judgements_of_pairs(&labels, p->labels, p->n);
-    held_out_init(&h, &p->examples, &labels);
+    held_out_init(&h, &p->examples, &labels, p->data.rows, NULL);
     size_t n = score_count(&p->examples);
     float *scores = xcalloc(before.n * n + 1, sizeof *scores), *mean = xcalloc(n + 1, sizeof *mean);
-    int rc = score_ensemble(scores, before.nets, before.n, &p->examples, SCORE_MICRO_TOKENS, NULL, NULL, err);
+    int rc = score_ensemble(scores, NULL, before.nets, before.n, &p->examples, SCORE_MICRO_TOKENS, NULL, NULL, err);
     for (size_t i = 0; i < n; i++) {
         double sum = 0;
         for (size_t k = 0; k < before.n; k++)

@@ -102,7 +102,7 @@ static int label_by_reward(struct buf *out, const struct round_work *w, struct e
     if (rc == 0) {
         as_said(&x, &e, &start.model);
         scores = xcalloc(x.n + 1, sizeof *scores);
-        rc = reward_mix_score(scores, NULL, &mix, &x, &start.model, err);
+        rc = reward_mix_score(scores, NULL, NULL, &mix, &x, &start.model, err);
     }
     for (size_t i = 0; rc == 0 && i < data.n; i++) {
         const char *id = data.rows[i].id;

@@ -22,6 +22,7 @@ static const struct {
     {"Reward of the rollouts", "reward", {"reward", "reward_std"}},
     {"KL to the reference", "nats (grpo, rloo: a token; kto: a sequence)", {"kl"}},
     {"Gold, not learned from", "gold", {"monitor/gold"}},
+    {"Answers out of the reward's distribution", "share", {"objective/ood_share"}},
     {"Entropy as sampled", "nats a token", {"monitor/entropy"}},
     {"Groups whose answers have one reward", "share", {"frac_reward_zero_std"}},
     {"Clipped", "share", {"clip_ratio/region_mean", "cispo_clip_ratio"}},
@@ -142,6 +143,44 @@ static void quality_row(struct report *r, const char *name, const json_t *o)
     interval_cell(r, o, "brier");
 }
 
+static void draw_slices(struct report *r, const json_t *slices)
+{
+    static const char *const header[] = {"By", "Held-out pairs", "How many", "Accuracy"};
+    if (json_array_size(slices) == 0)
+        return;
+    report_table(r, "Where it is right", 4, header);
+    for (size_t i = 0; i < json_array_size(slices); i++) {
+        const json_t *s = json_array_get(slices, i);
+        report_cell(r, REPORT_NEUTRAL, "%s", json_string_value(json_object_get(s, "by")));
+        report_cell(r, REPORT_NEUTRAL, "%s", json_string_value(json_object_get(s, "slice")));
+        report_cell(r, REPORT_NEUTRAL, "%.0f", json_number(json_object_get(s, "decided")));
+        interval_cell(r, s, "accuracy");
+    }
+    report_table_end(r);
+}
+
+static void draw_style(struct report *r, const char *title, json_t *style)
+{
+    static const char *const header[] = {"Style", "The scores give it", "People give it", "Excess"};
+    const char *name;
+    const json_t *v;
+    if (!style)
+        return;
+    report_table(r, title, 4, header);
+    json_object_foreach(json_object_get(style, "styles"), name, v)
+    {
+        report_cell(r, REPORT_NEUTRAL, "%s", name);
+        interval_cell(r, v, "score");
+        interval_cell(r, v, "people");
+        interval_cell(r, v, "excess");
+    }
+    report_table_end(r);
+    struct interval explained = json_to_interval(json_object_get(style, "length_explains"));
+    report_text(r, "Log-odds a unit of each style (docs/methods/trust.md). Length alone explains %.2f [%.2f, %.2f] of the scores' variance. "
+                   "An excess whose interval does not hold 0 is a style that the scores like more, or less, than people do.",
+                explained.value, explained.lo, explained.hi);
+}
+
 /* What held-out pairs say of a reward model ("quality" of the manifest). */
 static void draw_quality(struct report *r, const json_t *quality)
 {
@@ -172,6 +211,46 @@ static void draw_quality(struct report *r, const json_t *quality)
     }
     report_text(r, "The probability is that of the answer with the higher score being the better one, so it begins at 0.5. What is "
                    "said of the calibrated scores is of pairs that the calibration was not fitted on.");
+    draw_slices(r, json_object_get(quality, "slices"));
+    draw_style(r, "Style", json_object_get(quality, "style"));
+}
+
+/* How groups of annotators agree, and what their own models are worth ("by_group" of the manifest). */
+static void draw_groups(struct report *r, json_t *by_group)
+{
+    static const char *const header[] = {"Group", "Votes", "Alpha within", "Its own model", "The pooled model", "Gain"};
+    static const char *const conflict_header[] = {"Pair", "For one of its two answers, by group"};
+    const json_t *groups = json_object_get(by_group, "groups"), *conflicts = json_object_get(by_group, "conflicts");
+    if (!by_group)
+        return;
+    report_heading(r, "Groups");
+    report_table(r, "Accuracy on held-out votes", 6, header);
+    for (size_t i = 0; i < json_array_size(groups); i++) {
+        const json_t *g = json_array_get(groups, i);
+        report_cell(r, REPORT_NEUTRAL, "%s", json_string_value(json_object_get(g, "group")));
+        report_cell(r, REPORT_NEUTRAL, "%.0f", json_number(json_object_get(g, "votes")));
+        interval_cell(r, g, "alpha");
+        interval_cell(r, g, "own");
+        interval_cell(r, g, "pooled");
+        interval_cell(r, g, "gain");
+    }
+    report_table_end(r);
+    struct interval alpha = json_to_interval(json_object_get(by_group, "alpha"));
+    struct interval differ = json_to_interval(json_object_get(by_group, "majorities_differ"));
+    report_text(r, "Over all votes Krippendorff's alpha is %.2f [%.2f, %.2f]; of the %.0f pairs that groups share their majorities "
+                   "differ on %.2f [%.2f, %.2f].", alpha.value, alpha.lo, alpha.hi, json_number(json_object_get(by_group, "shared_pairs")), differ.value, differ.lo,
+                differ.hi);
+    if (json_array_size(conflicts) == 0)
+        return;
+    report_table(r, "Where groups are furthest apart", 2, conflict_header);
+    for (size_t i = 0; i < json_array_size(conflicts); i++) {
+        const json_t *c = json_array_get(conflicts, i);
+        char *shares = json_dumps(json_object_get(c, "share_for_one"), JSON_REAL_PRECISION(3));
+        report_cell(r, REPORT_NEUTRAL, "%s", json_string_value(json_object_get(c, "id")));
+        report_cell(r, REPORT_NEUTRAL, "%s", shares);
+        free(shares);
+    }
+    report_table_end(r);
 }
 
 int run_report(const char *dir, const char *command, const json_t *about, struct err *err)
@@ -185,6 +264,8 @@ int run_report(const char *dir, const char *command, const json_t *about, struct
     report_text(&r, "%zu steps were logged. What each metric means, and its healthy range, is in docs/metrics.md.", c.n);
     if (json_object_get(about, "quality"))
         draw_quality(&r, json_object_get(about, "quality"));
+    draw_style(&r, "Style, before it was taken off", json_object_get(about, "debias"));
+    draw_groups(&r, json_object_get(about, "by_group"));
     report_heading(&r, "Curves");
     draw(&r, &c);
     report_heading(&r, "Numbers");

@@ -47,7 +47,9 @@ static int open_mix(struct reward_mix *mix, struct mix_models *models, const str
     mix->program_seconds = s->args->reward_timeout;
     mix->max_tokens = longest;
     mix->micro_tokens = SCORE_MICRO_TOKENS;
-    mix->aggregate = aggregate_of(&s->args->aggregate);
+    if (aggregate_of(&mix->aggregate, &s->args->aggregate, err))
+        return -1;
+    mix->aggregate.n_weights = weights ? mix->aggregate.n_weights : 0; /* the gold's members are others */
     return mix_models_open(models, mix, l, err) || reward_mix_check(mix, rows, &l->model, err) ? -1 : 0;
 }
 
@@ -165,7 +167,7 @@ static void write_selected(struct selecting *s, struct buf *out, const struct an
 static int score(double *total, const struct reward_mix *mix, const struct experience *x, const struct selecting *s, struct err *err)
 {
     double *parts = xcalloc(mix->n * x->n + 1, sizeof *parts);
-    int rc = reward_mix_score(parts, NULL, mix, x, s->model, err);
+    int rc = reward_mix_score(parts, NULL, NULL, mix, x, s->model, err);
     if (rc == 0)
         rc = reward_mix_total(total, parts, mix, x, s->args->missing_eos_penalty, err);
     free(parts);

@@ -24,6 +24,8 @@ const struct option model_options[N_MODEL_OPTIONS] = {
     {"eval_data", OPTION_STRING, FIELD(eval_data), NULL, "rows that are only evaluated", .value = "FILE"},
     {"eval_split", OPTION_FLOAT, FIELD(eval_split), "0",
      "where there is no eval_data: share of the conversations that are held out of train_data", .min = 0, .max = 0.9},
+    {"split_seed", OPTION_INT, FIELD(split_seed), "-1", "of which those are; -1: seed. Members of an ensemble hold out the same", .min = -1,
+     .max = 4294967295.0},
     {"skip_bad_rows", OPTION_BOOL, FIELD(skip_bad_rows), "false", "leave out rows with a missing or empty field instead of stopping"},
     {"output_dir", OPTION_STRING, FIELD(output_dir), NULL, "the run's folder", .required = true, .value = "DIR"},
     {"system", OPTION_STRING, FIELD(system), NULL, "system message for rows that have none", .value = "TEXT"},
@@ -161,6 +163,7 @@ int training_add_head(struct training *t, struct err *err)
     if (temperature > 0)
         head_scale(&t->head, 1 / temperature, 0);
     t->head.bias = 0;
+    memset(t->head.style, 0, sizeof t->head.style);
     t->net.head = &t->head;
     t->has_head = true;
     return 0;
@@ -193,7 +196,8 @@ static int split_off(struct training *t, struct err *err)
 {
     struct dataset *from = &t->train_data, *to = &t->eval_data;
     struct split s;
-    if (split_rows(&s, from, t->args->eval_split, (uint32_t)t->args->seed, err))
+    int64_t seed = t->args->split_seed >= 0 ? t->args->split_seed : t->args->seed;
+    if (split_rows(&s, from, t->args->eval_split, (uint32_t)seed, err))
         return -1;
     *to = (struct dataset){.path = xstrdup(from->path), .format_name = xstrdup(from->format_name), .kind = from->kind};
     to->rows = xcalloc(s.n_held_out + 1, sizeof *to->rows);

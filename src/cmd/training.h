@@ -13,7 +13,7 @@
 
 struct train_args {
     const char *model, *adapter, *tokenizer, *train_data, *eval_data, *output_dir, *system;
-    int64_t lora_r, layers_from;
+    int64_t lora_r, layers_from, split_seed;
     double lora_alpha;
     bool full;
     int64_t max_steps, per_device_train_batch_size, gradient_accumulation_steps, warmup_steps;
@@ -25,7 +25,7 @@ struct train_args {
 };
 
 /* The groups "Model and data", "Training", "The run": three rows of a command's groups, at `offset` of its train_args. */
-enum { N_MODEL_OPTIONS = 11, N_LOOP_OPTIONS = 22, N_RUN_OPTIONS = 7 };
+enum { N_MODEL_OPTIONS = 12, N_LOOP_OPTIONS = 22, N_RUN_OPTIONS = 7 };
 extern const struct option model_options[N_MODEL_OPTIONS], loop_option_table[N_LOOP_OPTIONS], run_options[N_RUN_OPTIONS];
 #define TRAIN_GROUPS(offset)                                                                       \
     {"Model and data", model_options, N_MODEL_OPTIONS, (offset)},                                  \

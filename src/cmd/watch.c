@@ -25,6 +25,8 @@ const struct option watch_options[N_WATCH_OPTIONS] = {
     {"entropy_ratio", OPTION_FLOAT, FIELD(entropy_ratio), "0.3", "of the first iterations' entropy a token; 0: any", .min = 0, .max = 1},
     {"distinct_ratio", OPTION_FLOAT, FIELD(distinct_ratio), "0.5", "of the first iterations' different pairs of tokens; 0: any", .min = 0,
      .max = 1},
+    {"ood_share", OPTION_FLOAT, FIELD(ood_share), "0.5", "share of answers that no reward model was trained on the like of; 0: any", .min = 0,
+     .max = 1},
 };
 #undef FIELD
 
@@ -36,7 +38,7 @@ int watch_open(struct watch *w, const struct watch_args *args, struct training *
                                                 .gold_errors = args->gold ? args->gold_errors : 0,
                                                 .disagreement_ratio = args->disagreement_ratio, .length_ratio = args->length_ratio,
                                                 .repetition_more = args->repetition_more, .entropy_ratio = args->entropy_ratio,
-                                                .distinct_ratio = args->distinct_ratio};
+                                                .distinct_ratio = args->distinct_ratio, .ood_share = args->ood_share};
     if (!args->gold || args->monitor == WATCH_OFF)
         return 0;
     if (reward_mix_parse(&w->gold, &args->gold, 1, NULL, 0, err))
@@ -95,12 +97,13 @@ static int measure(struct monitor_point *p, const struct watch *w, const struct 
         .gold_std_err = NAN,
         .value = {[ALARM_GOLD] = NAN, [ALARM_DISAGREEMENT] = metrics_get(m, "objective/score_disagreement"),
                   [ALARM_LENGTH] = metrics_get(m, "completions/mean_length"), [ALARM_REPETITION] = metrics_get(m, "completions/repeated_2"),
-                  [ALARM_ENTROPY] = entropy / tokens, [ALARM_DISTINCT] = metrics_get(m, "completions/distinct_2")},
+                  [ALARM_ENTROPY] = entropy / tokens, [ALARM_DISTINCT] = metrics_get(m, "completions/distinct_2"),
+                  [ALARM_OOD] = metrics_get(m, "objective/ood_share")},
     };
     if (w->gold.n == 0)
         return 0;
     double *gold = xcalloc(x->n + 1, sizeof *gold);
-    int rc = reward_mix_score(gold, NULL, &w->gold, x, &w->training->base.model, err);
+    int rc = reward_mix_score(gold, NULL, NULL, &w->gold, x, &w->training->base.model, err);
     if (rc == 0)
         p->gold = mean_by_prompt(gold, x, &p->gold_std_err);
     free(gold);

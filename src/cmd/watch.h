@@ -11,12 +11,12 @@ struct watch_args {
     const char *gold;
     int monitor;
     int64_t monitor_warmup, monitor_patience;
-    double gold_errors, disagreement_ratio, length_ratio, repetition_more, entropy_ratio, distinct_ratio;
+    double gold_errors, disagreement_ratio, length_ratio, repetition_more, entropy_ratio, distinct_ratio, ood_share;
 };
 enum { WATCH_WARN, WATCH_STOP, WATCH_OFF }; /* monitor */
 
 /* The group "Monitor": a row of a command's groups, at the offset of its watch_args. */
-enum { N_WATCH_OPTIONS = 10 };
+enum { N_WATCH_OPTIONS = 11 };
 extern const struct option watch_options[N_WATCH_OPTIONS];
 
 struct watch {

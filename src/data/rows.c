@@ -1108,6 +1108,19 @@ int dataset_parse(struct dataset *data, const char *name, const char *bytes, siz
     return dataset_from(data, name, bytes, n, config, err);
 }
 
+void dataset_keep_group(struct dataset *data, const char *group)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < data->n; i++) {
+        struct row row = data->rows[i];
+        if (row.group && !strcmp(row.group, group))
+            data->rows[n++] = row;
+        else
+            row_release(&row);
+    }
+    data->n = n;
+}
+
 void dataset_release(struct dataset *data)
 {
     for (size_t i = 0; i < data->n; i++)

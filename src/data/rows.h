@@ -142,6 +142,9 @@ void dataset_release(struct dataset *data);
 /* What was said last in the row's prompt: its last message, or its text; "" where there is neither. */
 const char *row_prompt_text(const struct row *row);
 
+/* Leave only the rows whose field "group" is so. */
+void dataset_keep_group(struct dataset *data, const char *group);
+
 /* The part as data files have it: messages, a text, or ids. */
 void row_part_json(struct buf *out, const struct row_part *p);
 

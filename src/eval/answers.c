@@ -148,7 +148,7 @@ int answers_score(double *const *scores, const struct answers *const *list, size
     int rc = score_input(&input, &j.x, list[0]->net.model, err);
     if (rc == 0) {
         float *own = xcalloc(n_rewards * j.x.n + 1, sizeof *own);
-        rc = score_ensemble(own, rewards, n_rewards, &input, SCORE_MICRO_TOKENS, NULL, NULL, err);
+        rc = score_ensemble(own, NULL, rewards, n_rewards, &input, SCORE_MICRO_TOKENS, NULL, NULL, err);
         for (size_t c = 0; rc == 0 && c < j.x.n; c++) {
             double sum = 0;
             for (size_t r = 0; r < n_rewards; r++)

@@ -75,8 +75,6 @@ int reward_quality(struct reward_quality *out, double *correct, const struct sco
 
 /* ---- calibration ---- */
 
-enum { FOLDS = 5 };
-
 /* The decided pairs outside of a fold (fold < 0: all), of one group (NULL: all groups). */
 static size_t gather(double *x, double *y, const struct scored_pairs *p, const uint32_t *fold_of, int fold, const char *of)
 {
@@ -92,11 +90,11 @@ static size_t gather(double *x, double *y, const struct scored_pairs *p, const u
     return n;
 }
 
-/* The groups that are large enough, in the order in which they first appear. */
-static size_t find_groups(const char **names, const struct scored_pairs *p)
+/* The groups of `least` decided pairs or more, `most` at most, in the order in which they first appear. */
+static size_t find_groups(const char **names, size_t most, const struct scored_pairs *p, size_t least)
 {
     size_t n = 0;
-    for (size_t i = 0; p->group && i < p->n && n < CALIBRATOR_GROUPS; i++) {
+    for (size_t i = 0; p->group && i < p->n && n < most; i++) {
         const char *name = p->group[i];
         bool known = !name || strlen(name) >= CALIBRATOR_NAME;
         for (size_t g = 0; !known && g < n; g++)
@@ -104,7 +102,7 @@ static size_t find_groups(const char **names, const struct scored_pairs *p)
         size_t decided = 0;
         for (size_t k = i; !known && k < p->n; k++)
             decided += p->group[k] && !strcmp(p->group[k], name) && comparison_majority(&p->label[k]) != 0;
-        if (decided >= CALIBRATION_GROUP)
+        if (!known && decided >= least)
             names[n++] = name;
     }
     return n;
@@ -133,8 +131,7 @@ static int fit_fold(struct calibrator *c, const struct scored_pairs *p, int meth
     return rc;
 }
 
-/* A fold for each pair; all pairs of a prompt are in one. */
-static uint32_t *make_folds(const struct scored_pairs *p, uint32_t seed)
+uint32_t *scored_folds(const struct scored_pairs *p, uint32_t seed)
 {
     size_t units = 0;
     for (size_t i = 0; i < p->n; i++) {
@@ -145,7 +142,7 @@ static uint32_t *make_folds(const struct scored_pairs *p, uint32_t seed)
     uint32_t *fold = xmalloc((p->n + 1) * sizeof *fold);
     rng_permutation(place, units, seed, RNG_SPLIT, 2);
     for (size_t i = 0; i < p->n; i++)
-        fold[i] = (uint32_t)(place[p->unit ? p->unit[i] : i] % FOLDS);
+        fold[i] = (uint32_t)(place[p->unit ? p->unit[i] : i] % SCORED_FOLDS);
     free(place);
     return fold;
 }
@@ -157,12 +154,12 @@ int reward_calibrate(struct reward_calibration *out, const struct scored_pairs *
     *out = (struct reward_calibration){.fitted = trained};
     double *before = xmalloc((p->n + 1) * sizeof *before), *after = xmalloc((p->n + 1) * sizeof *after);
     const char *names[CALIBRATOR_GROUPS];
-    size_t n_names = method == CALIBRATION_NONE ? 0 : find_groups(names, p);
+    size_t n_names = method == CALIBRATION_NONE ? 0 : find_groups(names, CALIBRATOR_GROUPS, p, CALIBRATION_GROUP);
     state(before, p, &trained);
     memcpy(after, before, p->n * sizeof *after);
     int rc = quality(&out->before, NULL, p, before, NULL, seed, err);
-    uint32_t *fold_of = make_folds(p, seed);
-    for (int fold = 0; rc == 0 && method != CALIBRATION_NONE && fold < FOLDS; fold++) {
+    uint32_t *fold_of = scored_folds(p, seed);
+    for (int fold = 0; rc == 0 && method != CALIBRATION_NONE && fold < SCORED_FOLDS; fold++) {
         struct calibrator c = {0};
         rc = fit_fold(&c, p, method, fold_of, fold, names, n_names, err);
         for (size_t i = 0; rc == 0 && i < p->n; i++)
@@ -185,6 +182,117 @@ int reward_calibrate(struct reward_calibration *out, const struct scored_pairs *
     free(after);
     free(fold_of);
     return rc;
+}
+
+/* ---- slices ---- */
+
+/* What is sliced: the pairs of which `of` says k. */
+struct slicing {
+    const struct scored_pairs *p;
+    const char *by;
+    int *of; /* (n) -1: in none */
+    struct reward_slice *out;
+    size_t n;
+};
+
+static void add_slices(struct slicing *s, const char *by, const char *const *names, int n_names)
+{
+    size_t first = s->n;
+    for (int k = 0; k < n_names; k++) {
+        double right = 0, decided = 0;
+        for (size_t i = 0; i < s->p->n; i++) {
+            int majority = comparison_majority(&s->p->label[i]);
+            if (majority == 0 || s->of[i] != k)
+                continue;
+            decided++;
+            right += s->p->lead[i] == 0 ? 0.5 : (s->p->lead[i] > 0) == (majority > 0);
+        }
+        if (decided == 0)
+            continue;
+        struct reward_slice *slice = &s->out[s->n++];
+        *slice = (struct reward_slice){.by = by, .decided = (size_t)decided, .accuracy = stats_wilson(right, decided)};
+        snprintf(slice->name, sizeof slice->name, "%s", names[k]);
+    }
+    if (s->n == first + 1)
+        s->n = first;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* value: (n), NAN: not known. */
+static void add_quarters(struct slicing *s, const char *by, const double *value)
+{
+    static const char *const names[] = {"lowest quarter", "second quarter", "third quarter", "highest quarter"};
+    double *sorted = xmalloc((s->p->n + 1) * sizeof *sorted);
+    size_t n = 0;
+    for (size_t i = 0; i < s->p->n; i++)
+        if (!isnan(value[i]) && comparison_majority(&s->p->label[i]))
+            sorted[n++] = value[i];
+    qsort(sorted, n, sizeof *sorted, by_number);
+    for (size_t i = 0; i < s->p->n; i++) {
+        s->of[i] = isnan(value[i]) ? -1 : 0;
+        for (int cut = 1; n && !isnan(value[i]) && cut < 4; cut++)
+            s->of[i] += value[i] > stats_quantile(sorted, n, cut / 4.0);
+    }
+    add_slices(s, by, names, 4);
+    free(sorted);
+}
+
+static void add_groups(struct slicing *s)
+{
+    const char *names[SLICE_GROUPS];
+    const struct scored_pairs *p = s->p;
+    size_t n = find_groups(names, SLICE_GROUPS, p, GROUP_LEAST);
+    for (size_t i = 0; i < p->n; i++) {
+        s->of[i] = -1;
+        for (size_t g = 0; p->group[i] && g < n; g++)
+            if (!strcmp(names[g], p->group[i]))
+                s->of[i] = (int)g;
+    }
+    add_slices(s, "group", names, (int)n);
+}
+
+static void add_traits(struct slicing *s)
+{
+    static const char *const lengths[] = {"the longer one preferred", "about the same length", "the shorter one preferred"};
+    const struct scored_pairs *p = s->p;
+    double *value = xmalloc((p->n + 1) * sizeof *value);
+    for (size_t i = 0; i < p->n; i++) {
+        double more = p->traits[i].style[STYLE_LENGTH];
+        s->of[i] = fabs(more) <= log(1.1) ? 1 : (more > 0) == (comparison_majority(&p->label[i]) > 0) ? 0 : 2;
+    }
+    add_slices(s, "length", lengths, 3);
+    for (size_t i = 0; i < p->n; i++)
+        value[i] = p->traits[i].strength;
+    add_quarters(s, "strength", value);
+    for (size_t i = 0; i < p->n; i++)
+        value[i] = p->traits[i].prompt_words;
+    add_quarters(s, "prompt", value);
+    free(value);
+}
+
+size_t reward_slices(struct reward_slice *slices, const struct scored_pairs *p)
+{
+    static const char *const raters[] = {"unanimous", "split"}, *const position[] = {"a preferred", "b preferred"};
+    struct slicing s = {.p = p, .of = xmalloc((p->n + 1) * sizeof *s.of), .out = slices};
+    if (p->traits)
+        add_traits(&s);
+    if (p->group)
+        add_groups(&s);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct comparison *c = &p->label[i];
+        s.of[i] = fmax(c->w_a, fmax(c->w_b, c->w_tie)) < c->w_a + c->w_b + c->w_tie;
+    }
+    add_slices(&s, "raters", raters, 2);
+    for (size_t i = 0; i < p->n; i++)
+        s.of[i] = comparison_majority(&p->label[i]) < 0;
+    add_slices(&s, "position", position, 2);
+    free(s.of);
+    return s.n;
 }
 
 /* ---- baselines ---- */

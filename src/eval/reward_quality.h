@@ -8,9 +8,17 @@
 #include "util/calibrate.h"
 #include "util/err.h"
 #include "util/stats.h"
+#include "util/style.h"
 
 /* What most raters said: 1 a is better, -1 b is, 0 a tie or no majority (more votes than for either other answer). */
 int comparison_majority(const struct comparison *c);
+
+/* What is known of a pair beside its scores and its label. */
+struct pair_traits {
+    double style[STYLES]; /* a's less b's */
+    double prompt_words;
+    double strength;      /* the row's, or its margin; NAN where it has neither */
+};
 
 /* Comparisons that a reward model has scored; the caller's arrays, (n). */
 struct scored_pairs {
@@ -19,7 +27,12 @@ struct scored_pairs {
     const struct comparison *label;
     const uint32_t *unit;           /* the prompt of each, for intervals and folds; NULL: each is its own */
     const char *const *group;       /* the rows' groups, entries may be NULL; NULL: none */
+    const struct pair_traits *traits; /* NULL: the rows are ids without a text */
 };
+
+/* A fold for each pair, in a fresh array; all pairs of a prompt are in one. */
+enum { SCORED_FOLDS = 5 };
+uint32_t *scored_folds(const struct scored_pairs *p, uint32_t seed);
 
 struct reward_quality {
     size_t comparisons, decided; /* with a majority; the others are left out of all that follows */
@@ -53,6 +66,30 @@ struct reward_calibration {
  * with none `fitted` is `temperature`, and `after` equals `before`. */
 int reward_calibrate(struct reward_calibration *out, const struct scored_pairs *p, double temperature, int method,
                      uint32_t seed, struct err *err);
+
+/* ---- where it is right, and where not ---- */
+
+/* Accuracy of the decided pairs that have something in common:
+ *
+ *     length      the longer answer was preferred, or the shorter; about the same: words within a tenth
+ *     strength    quarters of the field strength (or margin), where the rows have it
+ *     prompt      quarters of the prompt's words
+ *     group       of GROUP_LEAST decided pairs or more, SLICE_GROUPS at most
+ *     raters      unanimous, or split (with several annotators of a pair)
+ *     position    which of the two answers was preferred, a or b
+ *
+ * Quarters are of the pairs at hand, cut at their quartiles; where values are alike there are fewer.  What all pairs share is left
+ * out, it says nothing. */
+enum { SLICE_GROUPS = 16, SLICES = 2 * 4 + 3 + 2 + 2 + SLICE_GROUPS, SLICE_NAME = 64, GROUP_LEAST = 10 };
+struct reward_slice {
+    const char *by;
+    char name[SLICE_NAME];
+    size_t decided;
+    struct interval accuracy; /* Wilson */
+};
+
+/* slices: (SLICES) out; returns how many. */
+size_t reward_slices(struct reward_slice *slices, const struct scored_pairs *p);
 
 /* The first n rows of a data set of pairs, with what their raters said (train/comparisons.h). */
 struct labelled {

@@ -254,6 +254,8 @@ void head_scale(struct head *h, double scale, double bias)
 {
     for (size_t i = 0; i < h->params.n; i++)
         h->params.data[i] = (float)(scale * (double)h->params.data[i]);
+    for (size_t i = 0; i < STYLES; i++)
+        h->style[i] *= scale;
     h->bias = (float)bias;
 }
 

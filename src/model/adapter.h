@@ -6,6 +6,7 @@
 
 #include "model/model.h"
 #include "nn/linear.h"
+#include "util/style.h"
 
 struct adapter_options {
     size_t rank;
@@ -49,13 +50,15 @@ struct head {
     struct params params; /* "score.weight" (1, width) */
     float bias;
     size_t width;
+    double style[STYLES]; /* what a reward model adds for a unit of each style, to take off what it likes too much; 0: nothing.  Only
+                           * scores of whole answers have it (reward/score.h) */
 };
 
 int head_init(struct head *h, size_t width, struct err *err); /* zeros */
 int head_copy(struct head *to, const struct head *from, struct err *err);
 void head_release(struct head *h);
 
-/* score <- scale score + bias, for the scores without the bias that it had. */
+/* score <- scale score + bias, for the scores without the bias that it had; the styles' part is scaled with them. */
 void head_scale(struct head *h, double scale, double bias);
 
 #endif

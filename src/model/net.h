@@ -15,6 +15,7 @@ struct net {
     const struct model *model;
     const struct adapter *adapter; /* NULL: none */
     const struct head *head;       /* NULL: none */
+    const struct ood *ood;         /* what a reward model knows of its training texts (model/ood.h); NULL: nothing */
 };
 
 /* Blocks of the layout of model->params, adapter->params, head->params; NULL where that part is not trained. The

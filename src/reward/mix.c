@@ -137,15 +137,17 @@ static struct answer_text *answers_of(const struct reward_mix *mix, const struct
     return answers;
 }
 
-/* spread, if not NULL, is added to where the part has several members. */
-static int model_scores(double *scores, double *spread, const struct reward_mix *mix, const struct reward_part *r, const struct experience *x,
+/* spread, if not NULL, is added to where the part has several members; ood, if not NULL, is set where it is out of distribution. */
+static int model_scores(double *scores, double *spread, bool *ood, const struct reward_mix *mix, const struct reward_part *r, const struct experience *x,
                         const struct model *m, struct err *err)
 {
     struct examples input;
     if (score_input(&input, x, m, err))
         return -1;
-    float *all = xcalloc(r->n_nets * x->n + 1, sizeof *all), *own = xcalloc(r->n_nets + 1, sizeof *own);
-    int rc = score_ensemble(all, r->nets, r->n_nets, &input, mix->micro_tokens, NULL, NULL, err);
+    size_t count = r->n_nets * x->n;
+    float *all = xcalloc(2 * count + 1, sizeof *all), *far = ood ? all + count : NULL;
+    float *own = xcalloc(r->n_nets + 1, sizeof *own);
+    int rc = score_ensemble(all, far, r->nets, r->n_nets, &input, mix->micro_tokens, NULL, NULL, err);
     for (size_t i = 0; rc == 0 && i < x->n; i++) {
         for (size_t k = 0; k < r->n_nets; k++)
             own[k] = all[k * x->n + i];
@@ -153,6 +155,10 @@ static int model_scores(double *scores, double *spread, const struct reward_mix 
         scores[i] = (double)s.score;
         if (spread)
             spread[i] += fabs(r->weight) * (double)s.std;
+        for (size_t k = 0; ood && k < r->n_nets; k++)
+            own[k] = far[k * x->n + i];
+        if (ood)
+            ood[i] |= score_ood(own, r->n_nets) > 1; /* not where nobody knows: NAN */
     }
     free(all);
     free(own);
@@ -178,6 +184,15 @@ bool reward_mix_disagrees(const struct reward_mix *mix)
     return models_of(mix, &members) > 1 || members > 1;
 }
 
+bool reward_mix_knows_ood(const struct reward_mix *mix)
+{
+    for (size_t i = 0; i < mix->n; i++)
+        for (size_t k = 0; k < mix->list[i].n_nets; k++)
+            if (mix->list[i].nets[k]->ood)
+                return true;
+    return false;
+}
+
 /* Parts of one member each: the standard deviation over them. */
 static void spread_over_parts(double *spread, const double *scores, const struct reward_mix *mix, size_t n)
 {
@@ -192,7 +207,7 @@ static void spread_over_parts(double *spread, const double *scores, const struct
     }
 }
 
-int reward_mix_score(double *scores, double *spread, const struct reward_mix *mix, const struct experience *x, const struct model *m,
+int reward_mix_score(double *scores, double *spread, bool *ood, const struct reward_mix *mix, const struct experience *x, const struct model *m,
                      struct err *err)
 {
     struct answer_text *answers = answers_of(mix, x, m);
@@ -201,11 +216,13 @@ int reward_mix_score(double *scores, double *spread, const struct reward_mix *mi
     models_of(mix, &members);
     for (size_t c = 0; spread && c < x->n; c++)
         spread[c] = 0;
+    for (size_t c = 0; ood && c < x->n; c++)
+        ood[c] = false;
     for (size_t i = 0; rc == 0 && i < mix->n; i++) {
         const struct reward_part *r = &mix->list[i];
         double *own = scores + i * x->n;
         if (r->kind == REWARD_MODEL)
-            rc = model_scores(own, members > 1 ? spread : NULL, mix, r, x, m, err);
+            rc = model_scores(own, members > 1 ? spread : NULL, ood, mix, r, x, m, err);
         else if (r->kind == REWARD_PROGRAM)
             rc = program_score(own, r->command, answers, x->n, mix->program_seconds, err);
         else

@@ -56,10 +56,14 @@ bool reward_mix_reads_rows(const struct reward_mix *mix);
 /* Are there several reward models, that may disagree? */
 bool reward_mix_disagrees(const struct reward_mix *mix);
 
+/* Does a reward model know what its training texts look like (model/ood.h)? */
+bool reward_mix_knows_ood(const struct reward_mix *mix);
+
 /* scores (mix->n, x->n): out, each part's number for each completion, without its weight.  spread (x->n): out, or NULL: how
  * far the reward models are apart on it: the standard deviation over the members, weighted and summed over the parts that have
- * several; where none has, that over the parts.  The experience's trees have their rows. */
-int reward_mix_score(double *scores, double *spread, const struct reward_mix *mix, const struct experience *x, const struct model *m,
+ * several; where none has, that over the parts.  ood (x->n): out, or NULL: whether it is out of distribution for any of the reward
+ * models.  The experience's trees have their rows. */
+int reward_mix_score(double *scores, double *spread, bool *ood, const struct reward_mix *mix, const struct experience *x, const struct model *m,
                      struct err *err);
 
 /* What each completion is worth: the parts' numbers as reward_mix_score() gave them, weighted and summed, less eos_penalty where it

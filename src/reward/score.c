@@ -2,9 +2,29 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/forest.h"
+#include "model/ood.h"
+#include "util/buf.h"
 #include "util/mem.h"
+
+bool head_has_style(const struct head *h)
+{
+    for (size_t i = 0; i < STYLES; i++)
+        if (h->style[i] != 0)
+            return true;
+    return false;
+}
+
+void completion_style(double x[STYLES], const struct tokenizer *t, const struct sequence *completion)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 2);
+    tokenizer_decode(t, &text, completion->ids, completion->n, true);
+    text_style(x, text.data ? text.data : "");
+    buf_release(&text);
+}
 
 size_t score_count(const struct examples *e)
 {
@@ -46,6 +66,13 @@ struct group {
     struct forest f;
 };
 
+/* Where a pass writes: net i's numbers begin at i * stride. */
+struct results {
+    float *scores, *ood; /* NULL: not wanted */
+    float *hidden;       /* of one net; NULL: not wanted */
+    size_t stride;
+};
+
 static size_t first_adapted(const struct net *net)
 {
     return net->adapter ? net->adapter->first_layer : net->model->config.layers - 1;
@@ -78,8 +105,45 @@ static int group_init(struct group *g, const struct net *const *nets, size_t n, 
     return rc;
 }
 
-/* Score the examples first .. first + n - 1 with each net: net i's scores begin at scores + i * stride. */
-static int score_some(float *scores, size_t stride, struct group *g, const struct examples *e, size_t first, size_t n,
+/* Net m's numbers of the completions in the forest, from the at-th on. */
+static void read_results(const struct results *r, const struct group *g, size_t m, size_t at)
+{
+    const struct forest *f = &g->f;
+    size_t width = g->nets[m]->model->config.width;
+    const struct ood *ood = g->nets[m]->ood;
+    if (r->scores)
+        net_scores(r->scores + m * r->stride + at, g->w, g->nets[m], f->last_row, f->n_completions);
+#pragma omp parallel for schedule(static) if (r->ood && ood)
+    for (size_t k = 0; k < f->n_completions; k++) {
+        const float *h = net_hidden(g->w, f->last_row[k]);
+        if (r->ood)
+            r->ood[m * r->stride + at + k] = ood ? (float)(ood_distance(ood, h) / (double)ood->threshold) : NAN;
+        if (r->hidden)
+            memcpy(r->hidden + (at + k) * width, h, width * sizeof *h);
+    }
+}
+
+/* Add what heads give for the style of the examples first .. first + n - 1. */
+static void add_style(const struct results *r, const struct group *g, const struct examples *e, size_t first, size_t n, size_t at)
+{
+    bool any = false;
+    for (size_t m = 0; r->scores && m < g->n; m++)
+        any |= head_has_style(g->nets[m]->head);
+    for (size_t i = 0; any && i < n; i++)
+        for (size_t k = 0; k < e->list[first + i].n_completions; k++, at++) {
+            double style[STYLES];
+            completion_style(style, g->nets[0]->model->tokenizer, &e->list[first + i].completions[k]);
+            for (size_t m = 0; m < g->n; m++) {
+                double sum = (double)r->scores[m * r->stride + at];
+                for (size_t s = 0; s < STYLES; s++)
+                    sum += g->nets[m]->head->style[s] * style[s];
+                r->scores[m * r->stride + at] = (float)sum;
+            }
+        }
+}
+
+/* Score the examples first .. first + n - 1, whose completions are counted from the at-th on, with each net. */
+static int score_some(const struct results *r, struct group *g, const struct examples *e, size_t first, size_t n, size_t at,
                       struct err *err)
 {
     struct forest *f = &g->f;
@@ -97,12 +161,13 @@ static int score_some(float *scores, size_t stride, struct group *g, const struc
             f->batch.stem = &g->stems[m];
         if (net_forward_rest(g->w, g->nets[m], &f->batch, g->split, err))
             return -1;
-        net_scores(scores + m * stride, g->w, g->nets[m], f->last_row, f->n_completions);
+        read_results(r, g, m, at);
     }
-    for (size_t i = 0, at = 0; i < n; i++)
+    add_style(r, g, e, first, n, at);
+    for (size_t i = 0; r->scores && i < n; i++)
         for (size_t k = 0; k < e->list[first + i].n_completions; k++, at++)
             for (size_t m = 0; m < g->n; m++)
-                if (!isfinite(scores[m * stride + at]))
+                if (!isfinite(r->scores[m * r->stride + at]))
                     return err_set(err,
                                    "line %zu: its score is not a finite number: the reward model's "
                                    "weights are broken",
@@ -119,16 +184,16 @@ static size_t same_model(const struct net *const *nets, size_t n)
 }
 
 /* All examples under the nets of one group; `done` of n_nets nets are through already. */
-static int score_group(float *scores, size_t stride, struct group *g, const struct examples *e, size_t micro_tokens, size_t done,
+static int score_group(const struct results *r, struct group *g, const struct examples *e, size_t micro_tokens, size_t done,
                        size_t n_nets, void (*progress)(void *user, size_t done), void *user, struct err *err)
 {
     int rc = 0;
-    for (size_t at = 0; rc == 0 && at < e->n;) {
+    for (size_t at = 0, scored = 0; rc == 0 && at < e->n;) {
         size_t n = 0, tokens = 0, stem = g->stems[0].n;
         while (at + n < e->n && (n == 0 || tokens + example_rows(&e->list[at + n]) - stem <= micro_tokens))
             tokens += example_rows(&e->list[at + n++]) - stem;
-        rc = score_some(scores, stride, g, e, at, n, err);
-        scores += g->f.n_completions;
+        rc = score_some(r, g, e, at, n, scored, err);
+        scored += g->f.n_completions;
         at += n;
         if (rc == 0 && progress)
             progress(user, (done * e->n + at * g->n) / n_nets);
@@ -136,13 +201,11 @@ static int score_group(float *scores, size_t stride, struct group *g, const stru
     return rc;
 }
 
-int score_ensemble(float *scores, const struct net *const *nets, size_t n_nets, const struct examples *e,
-                   size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
-                   struct err *err)
+static int score_all(const struct results *r, const struct net *const *nets, size_t n_nets, const struct examples *e,
+                     size_t micro_tokens, void (*progress)(void *user, size_t done), void *user, struct err *err)
 {
-    size_t count = score_count(e);
     for (size_t i = 0; i < n_nets; i++) {
-        ENSURE(nets[i]->head);
+        ENSURE(nets[i]->head && (nets[i]->model->tokenizer || !head_has_style(nets[i]->head)));
         if (check(nets[i], e, err))
             return -1;
     }
@@ -150,7 +213,8 @@ int score_ensemble(float *scores, const struct net *const *nets, size_t n_nets, 
         struct group g;
         if (group_init(&g, nets + i, same_model(nets + i, n_nets - i), e, err))
             return -1;
-        int rc = score_group(scores + i * count, count, &g, e, micro_tokens, i, n_nets, progress, user, err);
+        const struct results own = {r->scores ? r->scores + i * r->stride : NULL, r->ood ? r->ood + i * r->stride : NULL, r->hidden, r->stride};
+        int rc = score_group(&own, &g, e, micro_tokens, i, n_nets, progress, user, err);
         i += g.n;
         group_release(&g);
         if (rc)
@@ -159,9 +223,31 @@ int score_ensemble(float *scores, const struct net *const *nets, size_t n_nets, 
     return 0;
 }
 
+int score_ensemble(float *scores, float *ood, const struct net *const *nets, size_t n_nets, const struct examples *e,
+                   size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
+                   struct err *err)
+{
+    const struct results r = {.scores = scores, .ood = ood, .stride = score_count(e)};
+    return score_all(&r, nets, n_nets, e, micro_tokens, progress, user, err);
+}
+
+int score_hidden(float *hidden, const struct net *net, const struct examples *e, size_t micro_tokens, struct err *err)
+{
+    const struct results r = {.hidden = hidden, .stride = score_count(e)};
+    return score_all(&r, &net, 1, e, micro_tokens, NULL, NULL, err);
+}
+
+float score_ood(const float *ood, size_t n_nets)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n_nets; i++)
+        sum += (double)ood[i];
+    return (float)(sum / (double)n_nets);
+}
+
 int score_examples(float *scores, const struct net *net, const struct examples *e,
                    size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
                    struct err *err)
 {
-    return score_ensemble(scores, &net, 1, e, micro_tokens, progress, user, err);
+    return score_ensemble(scores, NULL, &net, 1, e, micro_tokens, progress, user, err);
 }

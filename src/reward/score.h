@@ -2,11 +2,13 @@
  * completion (of the prompt, where a completion has no tokens), as in training.
  *
  * Several reward models, an ensemble, go through the rows together: what their nets have in common, a model's layers below
- * the first that any of them adapts, is computed once.  What they say together is reward/aggregate.h. */
+ * the first that any of them adapts, is computed once.  A head that weighs style (hone reward --debias) has it added here, and only
+ * here, to the score of a whole answer; its model then has a tokenizer.  What they say together is reward/aggregate.h. */
 #ifndef HONE_REWARD_SCORE_H
 #define HONE_REWARD_SCORE_H
 
 #include "data/encode.h"
+#include "model/adapter.h"
 #include "model/net.h"
 
 /* What micro-batches of scoring passes hold: memory, not results, depend on it. */
@@ -23,9 +25,21 @@ int score_examples(float *scores, const struct net *net, const struct examples *
                    size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
                    struct err *err);
 
-/* The same for n nets that read the same tokens.  scores: (n_nets, score_count), out. */
-int score_ensemble(float *scores, const struct net *const *nets, size_t n_nets, const struct examples *e,
+/* The same for n nets that read the same tokens.  scores: (n_nets, score_count), out.  ood: the same, out, or NULL: each
+ * completion's distance from the net's training texts over the net's threshold (model/ood.h): above 1 it is out of distribution; NAN
+ * where the net knows nothing of them. */
+int score_ensemble(float *scores, float *ood, const struct net *const *nets, size_t n_nets, const struct examples *e,
                    size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
                    struct err *err);
+
+/* The style of a completion, as it is taken off its score. */
+void completion_style(double x[STYLES], const struct tokenizer *t, const struct sequence *completion);
+bool head_has_style(const struct head *h);
+
+/* hidden: (score_count, width), out: the states that the net's head reads. */
+int score_hidden(float *hidden, const struct net *net, const struct examples *e, size_t micro_tokens, struct err *err);
+
+/* What the members of an ensemble say of a completion's distance: the mean of theirs, NAN where any does not know. */
+float score_ood(const float *ood, size_t n_nets);
 
 #endif

@@ -18,6 +18,15 @@ static void hash_part(struct buf *b, const struct row_part *p)
     buf_add(b, p->ids, p->n_ids * sizeof *p->ids);
 }
 
+void row_part_hash(char out[65], const struct row_part *part)
+{
+    struct buf b;
+    buf_init(&b, (size_t)1 << 30);
+    hash_part(&b, part);
+    sha256_hex(out, b.data, b.len);
+    buf_release(&b);
+}
+
 struct key {
     char hash[65];
     size_t row;
@@ -41,7 +50,7 @@ static void vote(struct comparison *c, const struct row *r)
     }
 }
 
-struct comparison *comparisons_merge(struct dataset *data, size_t *n)
+struct comparison *comparisons_merge(struct dataset *data, size_t *n, bool by_group)
 {
     struct key *keys = xmalloc((data->n + 1) * sizeof *keys);
     size_t *first = xmalloc((data->n + 1) * sizeof *first), *votes = xcalloc(data->n + 1, sizeof *votes);
@@ -51,6 +60,8 @@ struct comparison *comparisons_merge(struct dataset *data, size_t *n)
         hash_part(&b, &data->rows[i].prompt);
         for (size_t k = 0; k < data->rows[i].n_completions; k++)
             hash_part(&b, &data->rows[i].completions[k]);
+        if (by_group && data->rows[i].group)
+            buf_str(&b, data->rows[i].group);
         sha256_hex(keys[i].hash, b.data, b.len);
         keys[i].row = i;
         buf_release(&b);
@@ -139,7 +150,7 @@ void judgements_of_pairs(struct judgements *j, const struct comparison *c, size_
 {
     *j = (struct judgements){.list = xcalloc(n + 1, sizeof *j->list), .start = xcalloc(n + 1, sizeof *j->start), .n_rows = n};
     for (size_t i = 0; i < n; i++) {
-        j->list[i] = (struct judged){.c = c[i], .a = 0, .b = 1};
+        j->list[i] = (struct judged){.c = c[i], .a = 0, .b = 1, .row = i};
         j->start[i + 1] = i + 1;
     }
 }
@@ -155,7 +166,7 @@ void judgements_of_rankings(struct judgements *j, const struct dataset *data)
         for (size_t a = 0; a < row->n_completions; a++)
             for (size_t b = 0; b < row->n_completions; b++)
                 if (row->ranks[a] < row->ranks[b])
-                    j->list[n++] = (struct judged){.a = a, .b = b};
+                    j->list[n++] = (struct judged){.a = a, .b = b, .row = i};
         for (size_t k = j->start[i]; k < n; k++)
             j->list[k].c = (struct comparison){.w_a = row->weight / (double)(n - j->start[i])};
         j->start[i + 1] = n;
@@ -165,12 +176,8 @@ void judgements_of_rankings(struct judgements *j, const struct dataset *data)
 /* The place of an answer among those that a joined row has; a new one where it is not there. */
 static size_t place_of(struct word_table *answers, struct row *row, const struct row_part *part)
 {
-    struct buf b;
     char hash[65];
-    buf_init(&b, (size_t)1 << 30);
-    hash_part(&b, part);
-    sha256_hex(hash, b.data, b.len);
-    buf_release(&b);
+    row_part_hash(hash, part);
     size_t place = word_table_id(answers, hash, true);
     if (place == row->n_completions) {
         row->completions = xreallocarray(row->completions, place + 1, sizeof *row->completions);
@@ -247,13 +254,13 @@ void judgements_join(struct dataset *joined, struct judgements *j, const struct 
 }
 
 /* Every two answers of different rating, the better one a. */
-static size_t rated_pairs(struct judged *list, const struct row *row)
+static size_t rated_pairs(struct judged *list, const struct row *row, size_t first)
 {
     size_t n = 0;
     for (size_t a = 0; a < row->n_completions; a++)
         for (size_t b = 0; b < row->n_completions; b++)
             if (row->ratings[a] > row->ratings[b])
-                list[n++] = (struct judged){.c = {.w_a = 1}, .a = a, .b = b};
+                list[n++] = (struct judged){.c = {.w_a = 1}, .a = a, .b = b, .row = first};
     return n;
 }
 
@@ -277,7 +284,7 @@ void judgements_join_ratings(struct dataset *joined, struct judgements *j, const
             row->completions[k] = rated->rows[i - 1].completions[0];
             row->ratings[k] = rated->rows[i - 1].ratings[0];
         }
-        used += rated_pairs(j->list + used, row);
+        used += rated_pairs(j->list + used, row, chains.next[r] - 1);
         j->start[r + 1] = used;
     }
     chains_release(&chains);

@@ -11,8 +11,11 @@ struct comparison {
 
 /* The comparisons of a data set of pairs.  Judgements of the same prompt and answers by several annotators become one,
  * whose weights are the shares of votes: the first of their rows is kept, the others are moved behind the *n kept ones.
- * Returns (*n) comparisons in the order of the rows. */
-struct comparison *comparisons_merge(struct dataset *data, size_t *n);
+ * Returns (*n) comparisons in the order of the rows.  by_group: those of two groups of annotators stay two. */
+struct comparison *comparisons_merge(struct dataset *data, size_t *n, bool by_group);
+
+/* SHA-256 of a prompt or an answer, in hex. */
+void row_part_hash(char out[65], const struct row_part *part);
 
 /* For methods that need a chosen and a rejected answer: the first n rows are turned round where b won, and those that are
  * undecided are moved behind the others.  Returns how many are decided. */
@@ -22,7 +25,7 @@ size_t comparisons_decide(struct dataset *data, struct comparison *list, size_t 
 struct judged {
     struct comparison c;
     size_t a, b;
-    size_t row;         /* of joined rows: where it was */
+    size_t row;         /* whose label it is; of joined rows: where that was */
     uint32_t annotator; /* whose reliability is learned, from 1; 0: none */
 };
 

@@ -7,7 +7,7 @@
 #include "util/mem.h"
 
 const char *const alarm_names[] = {[ALARM_GOLD] = "gold",     [ALARM_DISAGREEMENT] = "disagreement", [ALARM_LENGTH] = "length",
-                                   [ALARM_REPETITION] = "repetition", [ALARM_ENTROPY] = "entropy", [ALARM_DISTINCT] = "distinct",
+                                   [ALARM_REPETITION] = "repetition", [ALARM_ENTROPY] = "entropy", [ALARM_DISTINCT] = "distinct", [ALARM_OOD] = "ood",
                                    NULL};
 
 void monitor_release(struct monitor *m)
@@ -71,9 +71,11 @@ static double limit_of(const struct monitor *m, enum alarm a)
     const struct monitor_config *c = &m->config;
     const double ratio[ALARMS] = {[ALARM_DISAGREEMENT] = c->disagreement_ratio, [ALARM_LENGTH] = c->length_ratio,
                                   [ALARM_REPETITION] = c->repetition_more, [ALARM_ENTROPY] = c->entropy_ratio,
-                                  [ALARM_DISTINCT] = c->distinct_ratio};
+                                  [ALARM_DISTINCT] = c->distinct_ratio, [ALARM_OOD] = c->ood_share};
     if (ratio[a] == 0)
         return NAN;
+    if (a == ALARM_OOD)
+        return ratio[a];
     return a == ALARM_REPETITION ? first_mean(m, a) + ratio[a] : ratio[a] * first_mean(m, a);
 }
 
@@ -152,7 +154,8 @@ static void value_words(const struct monitor *m, enum alarm a, struct buf *out)
     static const char *const what[ALARMS] = {
         [ALARM_DISAGREEMENT] = "the reward models disagree more", [ALARM_LENGTH] = "answers grow longer",
         [ALARM_REPETITION] = "answers repeat themselves", [ALARM_ENTROPY] = "the policy's entropy collapses",
-        [ALARM_DISTINCT] = "answers become alike"};
+        [ALARM_DISTINCT] = "answers become alike",
+        [ALARM_OOD] = "the reward model was not trained on answers like these"};
     buf_printf(out, "%s: %.3g, beyond %.3g for %zu iterations (%.3g at the start)", what[a], m->points[m->n - 1].value[a], limit_of(m, a),
                streak(m, a), first_mean(m, a));
 }

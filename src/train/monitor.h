@@ -13,6 +13,7 @@
  *     repetition      share of repeated pairs of tokens: more than repetition_more above the first points' mean
  *     entropy         below entropy_ratio times the first points' mean: mode collapse
  *     distinct        different pairs of tokens over all: below distinct_ratio times the first points' mean
+ *     ood             share of answers out of the reward models' distribution: above ood_share, whatever it was at the start
  *
  * Beside them stands the fit of the gold's curve (reward/overoptimization.h), which says at which KL to expect its peak. */
 #ifndef HONE_TRAIN_MONITOR_H
@@ -24,14 +25,14 @@
 
 #include "util/buf.h"
 
-enum alarm { ALARM_GOLD, ALARM_DISAGREEMENT, ALARM_LENGTH, ALARM_REPETITION, ALARM_ENTROPY, ALARM_DISTINCT, ALARMS };
+enum alarm { ALARM_GOLD, ALARM_DISAGREEMENT, ALARM_LENGTH, ALARM_REPETITION, ALARM_ENTROPY, ALARM_DISTINCT, ALARM_OOD, ALARMS };
 
 /* The names above, in the order of the enum, then NULL. */
 extern const char *const alarm_names[];
 
 struct monitor_config {
     size_t warmup, patience; /* at least 1 */
-    double gold_errors, disagreement_ratio, length_ratio, repetition_more, entropy_ratio, distinct_ratio; /* 0: not watched */
+    double gold_errors, disagreement_ratio, length_ratio, repetition_more, entropy_ratio, distinct_ratio, ood_share; /* 0: not watched */
 };
 
 /* NAN: not known. */

@@ -17,7 +17,7 @@
 
 /* What a run writes beside metrics.jsonl; --overwrite removes these and nothing else. */
 static const char *const own_files[] = {"config.yaml", "manifest.json", "report.html", "reference.safetensors", "hone.json"};
-static const char *const own_folders[] = {"checkpoints", "adapter", "model", "critic", "members", "safe", "ema"};
+static const char *const own_folders[] = {"checkpoints", "adapter", "model", "critic", "members", "pooled", "safe", "ema"};
 
 static bool is_there(const char *dir, const char *name)
 {

@@ -167,6 +167,68 @@ void stats_win_rate(struct win_rate *out, const signed char *outcome, const uint
     free(x);
 }
 
+/* Votes of each kind, and the disagreement among them: sums over things. */
+struct votes {
+    double of[3], apart;
+};
+
+static double alpha_of(const struct votes *v)
+{
+    double n = v->of[0] + v->of[1] + v->of[2], alike = 0;
+    for (int c = 0; c < 3; c++)
+        alike += v->of[c] * v->of[c];
+    return n > 0 && n * n > alike ? 1 - (n - 1) * v->apart / (n * n - alike) : NAN;
+}
+
+static void add_votes(struct votes *to, const struct votes *v, double times)
+{
+    for (int c = 0; c < 3; c++)
+        to->of[c] += times * v->of[c];
+    to->apart += times * v->apart;
+}
+
+struct interval stats_krippendorff(double (*count)[3], const uint32_t *unit, size_t n, uint32_t seed)
+{
+    uint32_t n_units = 0;
+    for (size_t i = 0; i < n; i++)
+        n_units = (unit ? unit[i] : (uint32_t)i) >= n_units ? (unit ? unit[i] : (uint32_t)i) + 1 : n_units;
+    struct votes *units = xcalloc(n_units + 1, sizeof *units), all = {0};
+    for (size_t i = 0; i < n; i++) {
+        double m = count[i][0] + count[i][1] + count[i][2], alike = 0;
+        for (int c = 0; c < 3; c++)
+            alike += count[i][c] * count[i][c];
+        if (m < 2)
+            continue;
+        const struct votes own = {{count[i][0], count[i][1], count[i][2]}, (m * m - alike) / (m - 1)};
+        add_votes(&units[unit ? unit[i] : i], &own, 1);
+    }
+    size_t used = 0; /* units that say something */
+    for (uint32_t u = 0; u < n_units; u++)
+        if (units[u].of[0] + units[u].of[1] + units[u].of[2] > 0) {
+            units[used] = units[u];
+            add_votes(&all, &units[used++], 1);
+        }
+    struct interval out = {alpha_of(&all), NAN, NAN};
+    double *values = xcalloc(STATS_RESAMPLES, sizeof *values);
+    size_t known = 0;
+    for (uint32_t r = 0; used > 1 && isfinite(out.value) && r < STATS_RESAMPLES; r++) {
+        struct votes drawn = {0};
+        for (size_t k = 0; k < used; k++)
+            add_votes(&drawn, &units[rng_below((uint32_t)used, seed, RNG_BOOTSTRAP, r, (uint32_t)k, 0, 0)], 1);
+        double alpha = alpha_of(&drawn);
+        if (isfinite(alpha)) /* a draw of nothing but one answer has none */
+            values[known++] = alpha;
+    }
+    qsort(values, known, sizeof *values, by_value);
+    if (known) {
+        out.lo = stats_quantile(values, known, 0.025);
+        out.hi = stats_quantile(values, known, 0.975);
+    }
+    free(values);
+    free(units);
+    return out;
+}
+
 static int bin_of(double p)
 {
     int b = 0;

@@ -57,6 +57,11 @@ struct win_rate {
 void stats_win_rate(struct win_rate *out, const signed char *outcome, const uint32_t *unit,
                     size_t n, uint32_t seed);
 
+/* How far people agree on n things, beyond chance: Krippendorff's alpha for nominal data (2011, "Computing Krippendorff's
+ * alpha-reliability").  count: (n) how many said each of three; those with fewer than two votes do not enter.  1: always, 0: as often as
+ * chance would have it, below: less.  NaN where nothing has two votes, or all said the same.  The interval is the bootstrap's over units. */
+struct interval stats_krippendorff(double (*count)[3], const uint32_t *unit, size_t n, uint32_t seed);
+
 /* How well stated probabilities agree with what happened.  Bin i holds p in (i/10, (i+1)/10], the
  * first also 0.  ece: mean over observations of |mean p - mean outcome| of their bin (Guo et al.,
  * ICML'17).  brier: mean of (p - outcome)^2. */
