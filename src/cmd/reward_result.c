@@ -123,15 +123,9 @@ int scores_ood(struct ood *o, json_t *about, const struct net *net, const struct
 
 /* ---- held-out pairs ---- */
 
-/* The text of a prompt's last message. */
-static const char *asked(const struct row_part *p)
-{
-    return p->n_messages ? p->messages[p->n_messages - 1].content : p->text ? p->text : "";
-}
-
 static struct pair_traits traits_of(const struct example *e, const struct judged *j, const struct row *row, const struct tokenizer *tokenizer)
 {
-    struct pair_traits t = {.prompt_words = (double)text_word_count(asked(&row->prompt)),
+    struct pair_traits t = {.prompt_words = (double)text_word_count(row_prompt_text(row)),
                             .strength = !isnan(row->strength) ? row->strength : row->margin > 0 ? row->margin : NAN};
     double b[STYLES];
     completion_style(t.style, tokenizer, &e->completions[j->a]);

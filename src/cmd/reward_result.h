@@ -23,7 +23,7 @@ int scores_normalize(double *temperature, struct head *head, struct head_notes *
  * of OOD_ROWS of the rows at most, those that scores_normalize() would draw.  The threshold is the quantile of held-out completions'
  * distances, where there are OOD_HELD_OUT of them, else of the training texts' own, cross-fitted.  about["ood"] says which, and with
  * a command's name standard error does.  Where there is nothing to fit, o->width is 0 and the reason is said.  quantile 0: not asked for. */
-enum { OOD_ROWS = 1024, OOD_HELD_OUT = 100 };
+enum { OOD_ROWS = 256, OOD_HELD_OUT = 100 };
 int scores_ood(struct ood *o, json_t *about, const struct net *net, const struct examples *train, const struct examples *held_out,
                double quantile, const char *command, struct err *err);
 
