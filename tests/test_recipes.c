@@ -67,6 +67,7 @@ static int enter(void **state)
     write_rows("demonstrations.jsonl", ", \"completion\": A");
     write_rows("comparisons.jsonl", ", \"chosen\": A, \"rejected\": B");
     write_rows("thumbs.jsonl", ", \"completion\": A, \"label\": L");
+    write_rows("steps.jsonl", ", \"completions\": [A, B], \"labels\": [L, true]");
     write_rows("ratings.jsonl", ", \"completion\": A, \"rating\": N");
     setenv("M", "golden/models/llama", 1);
     run_ok("$HONE sft --model $M --train-data demonstrations.jsonl --output-dir runs/sft " QUICKLY);

@@ -15,6 +15,7 @@ struct head_notes {
     double tie_parameter; /* eta of Rao-Kupper's ties, or ln nu of Davidson's; 0 where there are none */
     size_t n_thresholds;  /* of ratings: P(rating <= c) = sigmoid((threshold[c - 1] - score) / rating_scale) */
     double threshold[20], rating_scale;
+    char step_separator[STEP_SEPARATOR_MOST + 1]; /* of a process reward model; "": it is none */
     struct calibrator calibrator; /* from leads to probabilities */
 };
 

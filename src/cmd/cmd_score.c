@@ -45,7 +45,8 @@ static const struct option_spec spec = {
                "\"score\": what the reward models say together, \"scores\": [one each], \"std\": their "
                "standard deviation (over k)}. Of a row with several answers (a pair, a prompt with "
                "completions) each of the three is a list with an entry an answer; of a pair also \"p_a\": "
-               "the probability that the first is the better one, where the reward model was calibrated.",
+               "the probability that the first is the better one, where the reward model was calibrated. Under one process reward "
+               "model also \"steps\": the probability of each step of each answer that it is right.",
     .usage = "hone score --model M --reward R [--reward R2 ..] --data FILE [--flags]",
     .example = "hone score --model model.gguf --reward runs/reward-1 --reward runs/reward-2 --data "
                "answers.jsonl",
@@ -59,6 +60,8 @@ struct table {
     size_t models, count;
     struct aggregate_config aggregate;
     struct calibrator calibrator;
+    double *p; /* of one process reward model: what it says of each step */
+    struct steps steps;
 };
 
 static void show(void *user, size_t done)
@@ -81,7 +84,9 @@ static int score(struct table *t, const struct score_args *args, const struct re
 {
     struct progress progress;
     progress_start(&progress, "score", "rows", 0, e->n, args->base.quiet);
-    int rc = score_ensemble(t->scores, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
+    int rc = r->n == 1 && *r->list[0].head.step_separator
+                 ? score_steps(t->scores, &t->p, &t->steps, r->nets[0], e, SCORE_MICRO_TOKENS, show, &progress, err)
+                 : score_ensemble(t->scores, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
     if (rc)
         err_prefix(err, "'%s'", path);
     progress_end(&progress);
@@ -104,8 +109,23 @@ static void add_entry(struct buf *out, enum field field, const struct score_summ
     buf_str(out, "]");
 }
 
-/* scores: (n_completions, models), the row's; s: (n_completions) what they come to. */
-static void write_row(struct buf *out, const struct table *t, const struct example *e, const float *scores,
+/* The steps of a row's completions, the first of which is completion `first` of all. */
+static void write_steps(struct buf *out, const struct table *t, size_t first, size_t n)
+{
+    buf_printf(out, ", \"steps\": %s", n > 1 ? "[" : "");
+    for (size_t c = first; c < first + n; c++) {
+        buf_str(out, c > first ? ", [" : "[");
+        for (size_t k = t->steps.start[c]; k < t->steps.start[c + 1]; k++) {
+            buf_str(out, k > t->steps.start[c] ? ", " : "");
+            buf_json_double(out, t->p[k]);
+        }
+        buf_str(out, "]");
+    }
+    buf_str(out, n > 1 ? "]" : "");
+}
+
+/* scores: (n_completions, models), the row's; s: (n_completions) what they come to; first: its first completion's number. */
+static void write_row(struct buf *out, const struct table *t, const struct example *e, size_t first, const float *scores,
                       const struct score_summary *s)
 {
     static const char *const names[] = {"score", "scores", "std"};
@@ -119,6 +139,8 @@ static void write_row(struct buf *out, const struct table *t, const struct examp
         }
         buf_str(out, e->n_completions > 1 ? "]" : "");
     }
+    if (t->p)
+        write_steps(out, t, first, e->n_completions);
     if (e->n_completions == 2 && t->calibrator.temperature > 0) {
         buf_str(out, ", \"p_a\": ");
         buf_json_double(out, calibrated(&t->calibrator, (double)s[0].mean - (double)s[1].mean, e->row->group));
@@ -139,7 +161,7 @@ static void write_all(const struct table *t, const struct examples *e)
                 scores[k * t->models + r] = t->scores[r * t->count + at + k];
             s[k] = score_summary(scores + k * t->models, t->models, &t->aggregate);
         }
-        write_row(&out, t, &e->list[i], scores, s);
+        write_row(&out, t, &e->list[i], at, scores, s);
         free(scores);
         free(s);
     }
@@ -161,6 +183,16 @@ static int encode(struct examples *e, const struct dataset *data, const struct s
     return 0;
 }
 
+/* Answers in steps, as whole answers. */
+static int join(struct dataset *joined, const struct dataset *data, const struct rewards *r, struct err *err)
+{
+    const char *separator = r->list[0].head.step_separator;
+    if (!*separator)
+        return err_set(err, "'%s' holds %s, but '%s' is no process reward model: give one, or rows with whole answers", data->path,
+                       data->format_name, r->list[0].path);
+    return stepwise_join(joined, data, separator, err);
+}
+
 int cmd_score(int argc, char **argv)
 {
     struct score_args args;
@@ -170,13 +202,13 @@ int cmd_score(int argc, char **argv)
         return code;
     struct err err;
     struct loaded l = {0};
-    struct dataset data = {0};
+    struct dataset data = {0}, joined = {0};
     struct examples e = {0};
     struct table t = {.aggregate = aggregate_of(&args.aggregate)};
     struct rewards rewards = {0};
     struct rows_config config = {.system = args.system};
     unsigned kinds = 1u << ROWS_TEXT | 1u << ROWS_CHAT | 1u << ROWS_COMPLETION | 1u << ROWS_PAIR |
-                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING;
+                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING | 1u << ROWS_STEPWISE;
     int rc = base_open(&l, &args.base, &err);
     if (rc == 0)
         rc = load_rewards(&rewards, args.reward.data, args.reward.n, &l, &err);
@@ -184,7 +216,11 @@ int cmd_score(int argc, char **argv)
         rc = base_read(&data, "score", args.data, &config, kinds, "rows with answers",
                        args.base.quiet, &err);
     if (rc == 0)
-        rc = encode(&e, &data, &args, &l.model, &err);
+        rewards_aggregate_steps(&rewards, t.aggregate.steps);
+    if (rc == 0 && data.kind == ROWS_STEPWISE)
+        rc = join(&joined, &data, &rewards, &err);
+    if (rc == 0)
+        rc = encode(&e, joined.n ? &joined : &data, &args, &l.model, &err);
     if (rc == 0) {
         t.models = rewards.n;
         t.calibrator = rewards.calibrator;
@@ -195,8 +231,11 @@ int cmd_score(int argc, char **argv)
     if (rc == 0)
         write_all(&t, &e);
     free(t.scores);
+    free(t.p);
+    steps_release(&t.steps);
     rewards_release(&rewards);
     examples_release(&e);
+    stepwise_release(&joined);
     dataset_release(&data);
     loaded_release(&l);
     options_release(&o);

@@ -140,6 +140,7 @@ int load_reward(struct reward_model *r, const char *path, const struct loaded *b
             err_set(err, "'%s' has no head (score.weight): it is no reward model", path);
         rc = found > 0 ? 0 : -1;
         r->net.head = &r->head;
+        r->head.step_tokenizer = base->model.tokenizer;
     }
     artefact_release(&a);
     if (rc)

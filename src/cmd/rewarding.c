@@ -7,12 +7,21 @@ const struct option aggregate_options[N_AGGREGATE_OPTIONS] = {
     {"aggregate", OPTION_CHOICE, FIELD(aggregate), "mean",
      "what several reward models say together: their mean, the least of them, or the mean less uwo_lambda times their variance",
      .choices = aggregate_names},
+    {"step_aggregate", OPTION_CHOICE, FIELD(step_aggregate), "min",
+     "what a process reward model makes of the probabilities of an answer's steps: the least, their product, the last one, their mean",
+     .choices = step_aggregate_names},
     {"uwo_lambda", OPTION_FLOAT, FIELD(uwo_lambda), "0.5", "of uwo: how much a disagreement costs", .min = 0, .max = 1e6},
 };
 
 struct aggregate_config aggregate_of(const struct aggregate_args *args)
 {
-    return (struct aggregate_config){(enum aggregate)args->aggregate, args->uwo_lambda};
+    return (struct aggregate_config){(enum aggregate)args->aggregate, args->uwo_lambda, (enum step_aggregate)args->step_aggregate};
+}
+
+void rewards_aggregate_steps(struct rewards *r, enum step_aggregate how)
+{
+    for (size_t i = 0; i < r->n; i++)
+        r->list[i].head.step_aggregate = how;
 }
 
 int mix_models_open(struct mix_models *models, struct reward_mix *mix, const struct loaded *base, struct err *err)
@@ -26,6 +35,7 @@ int mix_models_open(struct mix_models *models, struct reward_mix *mix, const str
         if (load_rewards(own, &r->text, 1, base, err))
             return -1;
         models->n++;
+        rewards_aggregate_steps(own, mix->aggregate.steps);
         r->nets = own->nets;
         r->n_nets = own->n;
     }

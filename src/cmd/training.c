@@ -161,6 +161,7 @@ int training_add_head(struct training *t, struct err *err)
     if (temperature > 0)
         head_scale(&t->head, 1 / temperature, 0);
     t->head.bias = 0;
+    *t->head.step_separator = 0; /* what it scores is the command's to say */
     t->net.head = &t->head;
     t->has_head = true;
     return 0;

@@ -9,14 +9,15 @@
 #ifndef HONE_REWARD_AGGREGATE_H
 #define HONE_REWARD_AGGREGATE_H
 
-#include <stddef.h>
+#include "data/steps.h"
 
 enum aggregate { AGGREGATE_MEAN, AGGREGATE_MIN, AGGREGATE_UWO };
 extern const char *const aggregate_names[]; /* ends with NULL */
 
 struct aggregate_config {
     enum aggregate kind;
-    double uwo_lambda; /* >= 0 */
+    double uwo_lambda;         /* >= 0 */
+    enum step_aggregate steps; /* of a process reward model's steps, before all else */
 };
 
 /* k > 0 scores, summed in order.  std: over k, not k - 1: the members are all there are. */

@@ -1,12 +1,15 @@
 /* Scores of completions under a reward model: the head's number at the last token of each
  * completion (of the prompt, where a completion has no tokens), as in training.
  *
+ * A process reward model (its head has a step_separator) gives the probability of each step instead, and an answer's score is what these
+ * come to: head->step_aggregate, data/steps.h.
+ *
  * Several reward models, an ensemble, go through the rows together: what their nets have in common, a model's layers below
  * the first that any of them adapts, is computed once.  What they say together is reward/aggregate.h. */
 #ifndef HONE_REWARD_SCORE_H
 #define HONE_REWARD_SCORE_H
 
-#include "data/encode.h"
+#include "data/steps.h"
 #include "model/net.h"
 
 /* What micro-batches of scoring passes hold: memory, not results, depend on it. */
@@ -27,5 +30,10 @@ int score_examples(float *scores, const struct net *net, const struct examples *
 int score_ensemble(float *scores, const struct net *const *nets, size_t n_nets, const struct examples *e,
                    size_t micro_tokens, void (*progress)(void *user, size_t done), void *user,
                    struct err *err);
+
+/* The same for one process reward model, with what it says of each step: p (fresh), those of completion c are
+ * p[steps->start[c]] .. p[steps->start[c + 1] - 1].  Both are the caller's to release, in all cases. */
+int score_steps(float *scores, double **p, struct steps *steps, const struct net *net, const struct examples *e, size_t micro_tokens,
+                void (*progress)(void *user, size_t done), void *user, struct err *err);
 
 #endif
