@@ -414,7 +414,7 @@ static void test_refuses(void **state)
         {"step 2 holds the separator", "reward " MODEL "--train-data broken.jsonl --output-dir no"},
         {"--step-separator has no bytes", "reward " MODEL "--train-data steps.jsonl --step-separator '' --output-dir no"},
         {"too many bytes", "reward " MODEL "--train-data steps.jsonl --step-separator 01234567890123456789012345678901 --output-dir no"},
-        {"do not fit max_length", "reward " MODEL "--train-data steps.jsonl --max-length 24 --output-dir no"},
+        {"do not fit max_length", "reward " MODEL "--train-data steps.jsonl --max-length 36 --output-dir no"},
         {"both must be of one kind", "reward " MODEL "--train-data steps.jsonl --eval-data pairs.jsonl --output-dir no"},
         {"no tokenizer", "reward --model golden/models/llama --train-data steps.jsonl --output-dir no"},
         {"is no process reward model", "score " MODEL "--reward plain --data held-out.jsonl"},

@@ -168,7 +168,7 @@ static void test_arrangements(void **state)
 
 #define HINT "--select above --threshold 1 --hint ' so {answer}: it began' "
 #define ONCE                                                                                       \
-    "$HONE generate --model golden/models/llama --tokenizer tokenizer --quiet --max-new-tokens 12 --missing-eos-penalty 0 --reward rule:regex:e "
+    "$HONE generate --model golden/models/llama --tokenizer tokenizer --quiet --max-new-tokens 12 --missing-eos-penalty 0 --reward rule:regex:n "
 
 /* Prompts that nothing was selected for are answered again with the hint, and what is selected then is written without it. */
 static void test_hint(void **state)

@@ -17,7 +17,7 @@ struct selecting_args {
     struct aggregate_args aggregate;
 };
 
-/* The groups "Selection" and "Ensembles": two rows of a command's groups, at the offset of its selecting_args. */
+/* The groups "Selection" and "Ensembles and steps": two rows of a command's groups, at the offset of its selecting_args. */
 enum { N_SELECTING_OPTIONS = 11 };
 extern const struct option selecting_options[N_SELECTING_OPTIONS];
 #define SELECTING_GROUPS(offset)                                                                   \
