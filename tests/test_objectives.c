@@ -23,6 +23,7 @@
 #include "objective/plackett_luce.h"
 #include "objective/ppo.h"
 #include "objective/scalar.h"
+#include "objective/stepwise.h"
 
 #define GOLDEN "tests/golden/objectives.json"
 #define GOLDEN_TOLERANCE 1e-9 /* of the larger of 1 and the value: the file has 12 digits */
@@ -1258,6 +1259,45 @@ static void test_ordinal_refuses(void **state)
     assert_untouched(dtheta, 3);
 }
 
+/* ---- steps ---- */
+
+struct step_case {
+    double score, dscore;
+    bool right;
+};
+
+static double step_case_loss(void *context)
+{
+    struct step_case *c = context;
+    struct err err;
+    double loss, d;
+    assert_int_equal(stepwise_loss(&loss, &d, c->score, c->right, &err), 0);
+    return loss;
+}
+
+/* torch.nn.functional.cross_entropy(tensor([[0, s]], dtype=float64), tensor([label])), as TRL's PRMTrainer has it */
+static void test_stepwise(void **state)
+{
+    static const double wanted[][3] = {{2.385, 0, 2.473092357134353}, {2.385, 1, 0.08809235713435318}, {-0.719, 0, 0.3969215500792322},
+                                       {-0.719, 1, 1.115921550079232}, {40, 0, 40}, {-40, 0, 0}}; /* the last is e^-40 */
+    (void)state;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        struct step_case c = {.score = wanted[i][0], .right = wanted[i][1] > 0};
+        struct err err;
+        double loss;
+        assert_int_equal(stepwise_loss(&loss, &c.dscore, c.score, c.right, &err), 0);
+        near("loss of a step", loss, wanted[i][2], 1e-15 * fmax(wanted[i][2], 1));
+        check_gradient("a step", &c.score, &c.dscore, 1, step_case_loss, &c);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        struct err err;
+        double loss = 1.5, d = 2.5;
+        assert_int_equal(stepwise_loss(&loss, &d, not_finite[i], true, &err), -1);
+        assert_true(loss == 1.5 && d == 2.5);
+        assert_says(&err, "score");
+    }
+}
+
 /* ---- annotators ---- */
 
 struct vote_case {
@@ -1915,6 +1955,7 @@ int main(void)
         cmocka_unit_test(test_plackett_luce_refuses),
         cmocka_unit_test(test_ordinal),
         cmocka_unit_test(test_ordinal_refuses),
+        cmocka_unit_test(test_stepwise),
         cmocka_unit_test(test_crowd_bt),
         cmocka_unit_test(test_crowd_bt_reliability),
         cmocka_unit_test(test_crowd_bt_refuses),

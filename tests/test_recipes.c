@@ -67,6 +67,7 @@ static int enter(void **state)
     write_rows("demonstrations.jsonl", ", \"completion\": A");
     write_rows("comparisons.jsonl", ", \"chosen\": A, \"rejected\": B");
     write_rows("thumbs.jsonl", ", \"completion\": A, \"label\": L");
+    write_rows("steps.jsonl", ", \"completions\": [A, B], \"labels\": [L, true]");
     write_rows("ratings.jsonl", ", \"completion\": A, \"rating\": N");
     /* what the recipes of examples/ name */
     run_ok("mkdir -p examples/helpdesk && echo 'Be brief.' >examples/helpdesk/system.txt && for name in prompts demonstrations comparisons; do "

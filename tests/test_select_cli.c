@@ -166,9 +166,88 @@ static void test_arrangements(void **state)
     expect_same_file("other.jsonl", "again.jsonl", NULL);
 }
 
+#define HINT "--select above --threshold 1 --hint ' so {answer}: it began' "
+#define ONCE                                                                                       \
+    "$HONE generate --model golden/models/llama --tokenizer tokenizer --quiet --max-new-tokens 12 --missing-eos-penalty 0 --reward rule:regex:n "
+
+/* Prompts that nothing was selected for are answered again with the hint, and what is selected then is written without it. */
+static void test_hint(void **state)
+{
+    (void)state;
+    run_ok(ONCE "--prompts rows.jsonl --temperature 0 --select above --threshold 1 >bare.jsonl");
+    run_ok(ONCE "--prompts rows.jsonl --temperature 0 " HINT "--summary hinted.json >hinted.jsonl");
+    /* the same by hand: greedy answers to the prompts with the hint in them */
+    static const char *const words[] = {"the lamp was lit", "before the rain", "a hall", "the window was open", "it began"};
+    FILE *f = fopen("by-hand.jsonl", "w");
+    for (int i = 0; i < PROMPTS; i++)
+        fprintf(f, "{\"id\": \"p%d\", \"prompt\": \"%s %s so %d: it began\"}\n", i, words[i % 5], words[i / 5 % 5], i);
+    fclose(f);
+    run_ok(ONCE "--prompts by-hand.jsonl --temperature 0 --select all >by-hand-all.jsonl");
+    json_t *bare = rows_of("bare.jsonl"), *hinted = rows_of("hinted.jsonl"), *by_hand = rows_of("by-hand-all.jsonl");
+    size_t first = json_array_size(bare), at = first;
+    bool right[PROMPTS] = {false};
+    assert_in_range(first, 1, PROMPTS - 1);
+    for (size_t i = 0; i < first; i++) {
+        assert_true(json_equal(json_array_get(bare, i), json_array_get(hinted, i)));
+        right[strtoul(text_of(bare, i, "id") + 1, NULL, 10)] = true;
+    }
+    for (size_t i = 0; i < PROMPTS; i++) {
+        if (right[i] || number(by_hand, i, "score") < 1)
+            continue;
+        char *id = xasprintf("p%zu/hint-0", i), *prompt = xasprintf("%s %s", words[i % 5], words[i / 5 % 5]);
+        assert_true(at < json_array_size(hinted));
+        assert_string_equal(text_of(hinted, at, "id"), id);
+        assert_string_equal(text_of(hinted, at, "completion"), text_of(by_hand, i, "completion"));
+        const json_t *said = json_array_get(json_object_get(json_array_get(hinted, at), "prompt"), 0);
+        assert_string_equal(json_string_value(json_object_get(said, "content")), prompt);
+        assert_true(json_is_true(json_object_get(json_array_get(hinted, at), "hint")));
+        free(id);
+        free(prompt);
+        at++;
+    }
+    assert_int_equal(at, json_array_size(hinted));
+    assert_true(at > first); /* the hint did something */
+    json_t *summary = json_load_file("hinted.json", 0, NULL), *told = json_object_get(summary, "hint");
+    assert_int_equal(json_integer_value(json_object_get(told, "prompts")), PROMPTS - first);
+    assert_int_equal(json_integer_value(json_object_get(told, "rows_written")), at - first);
+    json_decref(summary);
+    json_decref(bare);
+    json_decref(hinted);
+    json_decref(by_hand);
+    /* sampled: the same bytes however it is arranged, the rows without the hint first and as without one; and they can be learned from */
+    run_ok(ONCE "--prompts rows.jsonl --num-generations 2 " HINT ">one.jsonl");
+    run_ok(ONCE "--prompts rows.jsonl --num-generations 2 " HINT "--slots 3 --threads 2 >other.jsonl");
+    run_ok(ONCE "--prompts rows.jsonl --num-generations 2 --select above --threshold 1 >without.jsonl && "
+                "head -c $(wc -c <without.jsonl) one.jsonl >start.jsonl");
+    expect_same_file("one.jsonl", "other.jsonl", NULL);
+    expect_same_file("without.jsonl", "start.jsonl", NULL);
+    run_ok("$HONE sft --train-data one.jsonl --model golden/models/llama --tokenizer tokenizer --lora-r 4 --quiet --max-steps 1 --overwrite "
+           "--output-dir run");
+}
+
+/* A reward model scores what was given with the hint as an answer to the prompt alone. */
+static void test_hint_is_not_scored(void **state)
+{
+    (void)state;
+    text_write("program.sh", "#!/bin/sh\nexec tee -a seen | sed 's/.*/0/'\n");
+    run_ok("chmod +x program.sh; rm -f seen; " ONCE "--prompts rows.jsonl --reward program:./program.sh --select above --threshold 2 "
+           "--hint ' so {answer}: it began' >none.jsonl");
+    char *seen = text_read("seen", NULL);
+    json_t *lines = json_lines(seen);
+    assert_int_equal(json_array_size(lines), 1 + 2 * PROMPTS); /* the first is a trial */
+    for (size_t i = 1; i < json_array_size(lines); i++)
+        assert_null(strstr(json_string_value(json_object_get(json_array_get(json_object_get(json_array_get(lines, i), "prompt"), 0), "content")), "so "));
+    json_decref(lines);
+    free(seen);
+}
+
 static void test_refuses(void **state)
 {
     static const char *const cases[][2] = {
+        {"--reward rule:answer --hint 'so {solution}' --select above", "no field \"solution\""},
+        {"--reward rule:answer --hint 'so {answer' --select above", "no field"},
+        {"--reward rule:answer --hint 'so {answer}'", "--select above alone"},
+        {"--hint 'so {answer}'", "name one with --reward"},
         {"--reward nowhere", "'nowhere' is not there"},
         {"--reward rule:answer:field=solution", "no field \"solution\""},
         {"--reward rule:answer --select pair --num-generations 1", "a pair takes two answers"},
@@ -189,7 +268,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scores), cmocka_unit_test(test_selections),   cmocka_unit_test(test_curve),
-        cmocka_unit_test(test_arrangements), cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_arrangements), cmocka_unit_test(test_hint), cmocka_unit_test(test_hint_is_not_scored),
+        cmocka_unit_test(test_refuses),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);
 }

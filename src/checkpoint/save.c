@@ -108,6 +108,11 @@ int head_notes_write(const struct head_notes *notes, const char *folder, struct 
         buf_str(&b, "}");
     }
     write_style(&b, notes->style);
+    if (*notes->step_separator) {
+        buf_str(&b, ", \"steps\": {\"separator\": ");
+        buf_json_str(&b, notes->step_separator, strlen(notes->step_separator));
+        buf_str(&b, "}");
+    }
     if (notes->calibrator.temperature > 0)
         write_calibrator(&b, &notes->calibrator);
     buf_str(&b, "}\n");
@@ -348,6 +353,11 @@ int head_notes_read(struct head_notes *notes, const char *folder, struct err *er
                      rising(notes->threshold, list, notes->n_thresholds, -HUGE_VAL, HUGE_VAL);
         const char *ties = json_string_value(json_object_get(o, "ties"));
         notes->davidson = ties && !strcmp(ties, "davidson");
+        const json_t *steps = json_object_get(o, "steps");
+        const char *separator = json_string_value(json_object_get(steps, "separator"));
+        size_t length = separator ? strlen(separator) : 0;
+        rated = rated && (!steps || (length > 0 && length <= STEP_SEPARATOR_MOST));
+        snprintf(notes->step_separator, sizeof notes->step_separator, "%s", rated && steps ? separator : "");
         if (!o || !isfinite(notes->score_bias) || !isfinite(notes->tie_parameter) || !rated ||
             !read_style(notes->style, json_object_get(o, "style")) || !read_calibrator(&notes->calibrator, o))
             rc = err_set(err, "'%s' is not the JSON object that belongs to a head: %s", path,
@@ -356,6 +366,13 @@ int head_notes_read(struct head_notes *notes, const char *folder, struct err *er
     }
     free(path);
     return rc;
+}
+
+/* What stands in hone.json of what the head itself is. */
+static void head_take_notes(struct head *h, const struct head_notes *notes)
+{
+    h->bias = (float)notes->score_bias;
+    memcpy(h->step_separator, notes->step_separator, sizeof h->step_separator);
 }
 
 int head_open(struct head *h, size_t width, const char *folder, struct head_notes *notes, struct err *err)
@@ -388,9 +405,7 @@ int head_open(struct head *h, size_t width, const char *folder, struct head_note
     if (rc == 0)
         rc = head_notes_read(notes, folder, err);
     if (rc == 0)
-        h->bias = (float)notes->score_bias;
-    if (rc == 0)
-        memcpy(h->style, notes->style, sizeof h->style);
+        head_take_notes(h, notes);
     else
         head_release(h);
     tensor_file_release(&f);

@@ -17,6 +17,7 @@ struct head_notes {
     size_t n_thresholds;  /* of ratings: P(rating <= c) = sigmoid((threshold[c - 1] - score) / rating_scale) */
     double threshold[20], rating_scale;
     double style[STYLES];         /* the head's */
+    char step_separator[STEP_SEPARATOR_MOST + 1]; /* of a process reward model; "": it is none */
     struct calibrator calibrator; /* from leads to probabilities */
     const struct ood *ood;        /* written as ood.safetensors; NULL: there is none.  Not read: ood_open() */
 };

@@ -97,6 +97,10 @@ static int open_members(struct average_job *j, struct err *err)
         if (!j->rewards.nets[i]->adapter || j->rewards.nets[i]->model != &j->base.model)
             return err_set(err, "'%s' is no adapter on '%s': only adapters on one base can be averaged", j->rewards.list[i].path,
                            j->base.model_path);
+    for (size_t i = 0; i < j->rewards.n; i++)
+        if (*j->rewards.list[i].head.step_separator)
+            return err_set(err, "'%s' is a process reward model: the probabilities of several can be put together (--aggregate), their weights "
+                                "are not averaged", j->rewards.list[i].path);
     return j->rewards.n > 1 ? 0 : err_set(err, "there is only one reward model, '%s': give two or more", j->rewards.list[0].path);
 }
 

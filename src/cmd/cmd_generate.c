@@ -69,6 +69,7 @@ struct prompts {
     struct dataset data;
     struct row *rows; /* those of `data` without completions */
     struct examples examples;
+    const struct example *written; /* as which their answers are scored and written; NULL: the examples */
     struct request *requests;
 };
 
@@ -178,7 +179,7 @@ static int write_done(struct prompts *p, size_t *next, const struct model *m, st
         return 0;
     struct buf out;
     buf_init(&out, SIZE_MAX / 2);
-    int rc = s && to > first ? selecting_take(s, &out, p->requests + first, p->examples.list + first, to - first, err) : 0;
+    int rc = s && to > first ? selecting_take(s, &out, p->requests + first, (p->written ? p->written : p->examples.list) + first, to - first, err) : 0;
     for (; *next < to; ++*next) {
         for (size_t k = 0; !s && k < p->requests[*next].n_samples; k++)
             write_sample(&out, p, *next, k, m);
@@ -224,6 +225,94 @@ static int generate(struct prompts *p, const struct generate_args *args, const s
     return rc;
 }
 
+/* ---- the hint ---- */
+
+/* The text behind what the prompt ends with: a message, or the text. */
+static int add_hint(struct row_part *part, const char *hint, size_t line, const char *path, struct err *err)
+{
+    if (!part->text && part->n_messages == 0)
+        return err_set(err, "'%s' line %zu: the prompt is token ids, which no hint can be written behind: give it as text", path, line);
+    char **text = part->text ? &part->text : &part->messages[part->n_messages - 1].content;
+    *text = xasprintf("%s%s", *text, hint);
+    return 0;
+}
+
+/* The prompts that were missed, with the hint.  Rows and written point into p; what is fresh is in `parts`, for hinted_release(). */
+struct hinted {
+    struct prompts prompts;
+    struct example *written;
+    struct row_part *parts;
+};
+
+static void hinted_release(struct hinted *h)
+{
+    for (size_t i = 0; h->parts && i < h->prompts.data.n; i++) {
+        struct row_part *part = &h->parts[i];
+        free(part->text ? part->text : part->n_messages ? part->messages[part->n_messages - 1].content : NULL);
+        free(part->messages);
+    }
+    for (size_t i = 0; h->prompts.requests && i < h->prompts.examples.n; i++)
+        request_release(&h->prompts.requests[i]);
+    free(h->prompts.requests);
+    examples_release(&h->prompts.examples);
+    free(h->prompts.rows);
+    free(h->written);
+    free(h->parts);
+}
+
+static int hinted_init(struct hinted *h, const struct prompts *p, const struct selecting *s, const struct model *m, struct err *err)
+{
+    size_t n = s->n_missed;
+    *h = (struct hinted){.prompts = {.data = p->data}, .written = xcalloc(n + 1, sizeof *h->written), .parts = xcalloc(n + 1, sizeof *h->parts)};
+    h->prompts.rows = xcalloc(n + 1, sizeof *h->prompts.rows);
+    h->prompts.data.rows = h->prompts.rows;
+    h->prompts.data.n = 0;
+    h->prompts.written = h->written;
+    for (size_t i = 0; i < n; i++) {
+        const struct example *x = &p->examples.list[s->missed[i]];
+        struct row_part *part = &h->parts[i];
+        char *hint = hint_for(s->args->hint, x->row, p->data.path, err);
+        ENSURE(hint); /* rows were checked */
+        *part = x->row->prompt;
+        if (part->n_messages) {
+            part->messages = xmalloc(part->n_messages * sizeof *part->messages);
+            memcpy(part->messages, x->row->prompt.messages, part->n_messages * sizeof *part->messages);
+        }
+        int rc = add_hint(part, hint, x->row->line, p->data.path, err);
+        free(hint);
+        if (rc) {
+            free(part->messages);
+            *part = (struct row_part){0};
+            return -1;
+        }
+        h->written[i] = *x;
+        h->prompts.rows[i] = *x->row;
+        h->prompts.rows[i].prompt = *part;
+        h->prompts.data.n++;
+    }
+    struct encode_options o = encode_options_of(m);
+    return examples_encode(&h->prompts.examples, &h->prompts.data, &o, err);
+}
+
+/* Answer once more, with the hint and other random numbers, the prompts of which nothing was selected. */
+static int generate_hinted(const struct prompts *p, const struct generate_args *args, bool length_given, const struct loaded *l,
+                           const int32_t *stop, size_t n_stop, struct selecting *s, struct err *err)
+{
+    struct hinted h;
+    selecting_hint(s);
+    if (s->n_missed == 0)
+        return 0;
+    int rc = hinted_init(&h, p, s, &l->model, err);
+    if (rc == 0)
+        rc = prompts_request(&h.prompts, args, length_given, l, stop, n_stop, err);
+    for (size_t i = 0; rc == 0 && i < h.prompts.examples.n; i++)
+        h.prompts.requests[i].sampling.round = 1;
+    if (rc == 0)
+        rc = generate(&h.prompts, args, &l->model, s, err);
+    hinted_release(&h);
+    return rc;
+}
+
 int cmd_generate(int argc, char **argv)
 {
     struct generate_args args;
@@ -248,6 +337,8 @@ int cmd_generate(int argc, char **argv)
             prompts_request(&p, &args, options_given(&o, "max_new_tokens"), &l, stop, n_stop, &err);
     struct selecting s = {0};
     bool selects = selecting_wanted(&args.selecting);
+    if (rc == 0 && args.selecting.hint && !selects)
+        rc = err_set(&err, "--hint is for answers that a reward says no to: name one with --reward");
     if (rc == 0 && selects)
         rc = selecting_open(&s, &args.selecting, &l, &p.data, (uint32_t)args.sampling.seed, (size_t)args.num_generations,
                             (size_t)args.sampling.max_new_tokens, &err);
@@ -255,6 +346,8 @@ int cmd_generate(int argc, char **argv)
         rc = model_pack(&l.model, &err);
     if (rc == 0)
         rc = generate(&p, &args, &l.model, selects ? &s : NULL, &err);
+    if (rc == 0 && selects && args.selecting.hint)
+        rc = generate_hinted(&p, &args, options_given(&o, "max_new_tokens"), &l, stop, n_stop, &s, &err);
     if (rc == 0 && selects)
         rc = selecting_end(&s, args.base.quiet, &err);
     selecting_release(&s);

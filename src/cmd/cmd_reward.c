@@ -1,11 +1,14 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmd/json.h"
+#include "cmd/process_result.h"
 #include "cmd/reward_groups.h"
 #include "cmd/reward_result.h"
 #include "cmd/run_report.h"
 #include "cmd/training.h"
 #include "reward/score.h"
+#include "train/process.h"
 #include "train/reward.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -15,8 +18,8 @@
 struct reward_args {
     struct train_args train;
     double label_smoothing, center_rewards_coefficient, tie_learning_rate, annotator_learning_rate, strength_margin, ood_quantile;
-    const char *center_data;
-    bool normalize_scores, bootstrap, join_prompts, learn_annotators, by_group;
+    const char *center_data, *step_separator;
+    bool normalize_scores, bootstrap, join_prompts, learn_annotators, train_on_last_step_only, by_group;
     const char *group;
     int calibration, ties, ranking_loss;
     int64_t ensemble;
@@ -56,6 +59,10 @@ static const struct option own[] = {
      "at the end), or both, beyond what people give it", .commas = true, .value = "STYLE"},
     OOD_QUANTILE_OPTION(FIELD(ood_quantile)),
 };
+static const struct option step_table[] = {
+    {"step_separator", OPTION_STRING, FIELD(step_separator), "\\n", "what stands between two steps, \\n for a line break", .value = "TEXT"},
+    {"train_on_last_step_only", OPTION_BOOL, FIELD(train_on_last_step_only), "false", "learn from each answer's last step alone"},
+};
 static const struct option ensemble_table[] = {
     {"ensemble", OPTION_INT, FIELD(ensemble), "1", "train so many reward models, each with a seed of its own, into one run", .min = 1, .max = 64},
     {"bootstrap", OPTION_BOOL, FIELD(bootstrap), "false", "learn from as many rows drawn with replacement, other ones for each member"},
@@ -66,11 +73,13 @@ static const struct option ensemble_table[] = {
 };
 #undef FIELD
 static const struct option_group groups[] = {{"Reward model", own, ARRAY_LEN(own), 0},
+                                             {"Steps", step_table, ARRAY_LEN(step_table), 0},
                                              {"Ensembles", ensemble_table, ARRAY_LEN(ensemble_table), 0},
                                              TRAIN_GROUPS(offsetof(struct reward_args, train))};
 static const struct option_spec spec = {
     .command = "reward",
-    .summary = "Train a reward model, or an ensemble of them, on comparisons of answers.",
+    .summary = "Train a reward model, or an ensemble of them, on comparisons of answers, rankings or ratings; or a process reward model on "
+               "answers whose steps are each called right or wrong.",
     .usage = "hone reward --model M --train-data F --output-dir D [--flags]",
     .example = "hone reward --model runs/sft --train-data examples/helpdesk/comparisons.jsonl --output-dir runs/reward",
     .groups = groups,
@@ -82,7 +91,8 @@ struct side {
     struct dataset all;         /* as read; merged rows, too */
     struct comparison *pairs;   /* of pairs: the first `n` rows' */
     size_t n;
-    struct dataset joined;      /* with --join-prompts */
+    struct dataset joined;      /* with --join-prompts; of stepwise rows, whole answers */
+    struct steps steps;         /* .. and where theirs end */
     struct judgements labels;
     struct word_table annotators; /* whose reliability is learned */
 };
@@ -93,6 +103,8 @@ struct member {
     struct options options; /* resolved to its args */
     struct training t;
     struct reward reward;
+    struct process process; /* of stepwise rows, in its place */
+    char separator[STEP_SEPARATOR_MOST + 1];
     struct side train, eval;
     struct dataset center_data;
     struct examples center_rows;
@@ -148,11 +160,18 @@ static int find_annotators(struct side *s, struct err *err)
 }
 
 /* What the rows say, and `data` as it is to be encoded. */
-static int side_init(struct side *s, struct dataset *data, const struct reward_args *args, bool learn_annotators, struct err *err)
+static int side_init(struct side *s, struct dataset *data, const struct reward_args *args, bool learn_annotators,
+                     const char *separator, struct err *err)
 {
     s->all = *data;
     if (data->n == 0)
         return 0;
+    if (data->kind == ROWS_STEPWISE) {
+        if (stepwise_join(&s->joined, &s->all, separator, err))
+            return -1;
+        *data = s->joined;
+        return 0;
+    }
     if (learn_annotators && data->kind != ROWS_PAIR)
         return err_set(err, "--learn-annotators is for judgements of pairs, but '%s' holds %s: leave it out", data->path, data->format_name);
     if (data->kind == ROWS_RANKING) {
@@ -189,7 +208,11 @@ static void side_release(struct side *s, struct dataset *data)
 {
     if (s->all.rows)
         *data = s->all;
-    joined_release(&s->joined);
+    if (s->all.kind == ROWS_STEPWISE)
+        stepwise_release(&s->joined);
+    else
+        joined_release(&s->joined);
+    steps_release(&s->steps);
     judgements_release(&s->labels);
     word_table_release(&s->annotators);
     free(s->pairs);
@@ -209,6 +232,28 @@ static int count_ratings(struct member *m, struct err *err)
                                           m->t.train_data.path);
 }
 
+/* Of stepwise rows, where the steps end in the answers as they were encoded. */
+static int find_steps(struct side *s, const struct examples *e, const struct member *m, struct err *err)
+{
+    if (s->all.n == 0)
+        return 0;
+    steps_find(&s->steps, e, m->t.base.model.tokenizer, m->separator);
+    return stepwise_check(&s->steps, e, &s->all, err);
+}
+
+static bool is_process(const struct member *m)
+{
+    return m->train.all.kind == ROWS_STEPWISE;
+}
+
+/* What is for comparisons alone. */
+static int check_process(const struct reward_args *a, struct err *err)
+{
+    const char *wrong = a->bootstrap ? "--bootstrap" : a->learn_annotators ? "--learn-annotators" : a->join_prompts ? "--join-prompts"
+                        : a->center_data ? "--center-data" : NULL;
+    return wrong ? err_set(err, "%s is for comparisons, and these rows are answers in steps: leave it out", wrong) : 0;
+}
+
 static int member_open(struct member *m, struct err *err)
 {
     struct training *t = &m->t;
@@ -217,22 +262,28 @@ static int member_open(struct member *m, struct err *err)
         return -1;
     }
     if (training_open(t, "reward", &m->args.train, &m->options, err) || training_add_head(t, err) ||
-        training_read(t, 1u << ROWS_PAIR | 1u << ROWS_RANKING | 1u << ROWS_RATING, "pairs of completions, rankings or ratings", err))
+        training_read(t, 1u << ROWS_PAIR | 1u << ROWS_RANKING | 1u << ROWS_RATING | 1u << ROWS_STEPWISE,
+                      "pairs of completions, rankings, ratings or steps", err) ||
+        separator_read(m->separator, m->args.step_separator, err))
+        return -1;
+    if (t->train_data.kind == ROWS_STEPWISE && check_process(&m->args, err))
         return -1;
     for (int s = 0; m->args.group && s < 2; s++)
         dataset_keep_group(s ? &t->eval_data : &t->train_data, m->args.group);
     if (t->train_data.n == 0)
         return err_set(err, "'%s' has no rows of the group '%s' to learn from: is its name right?", t->train_data.path, m->args.group);
     if (t->eval_data.n && t->eval_data.kind != t->train_data.kind)
-        return err_set(err, "'%s' holds %s and '%s' %s: both must be pairs, or rankings, or ratings", t->train_data.path,
+        return err_set(err, "'%s' holds %s and '%s' %s: both must be of one kind", t->train_data.path,
                        t->train_data.format_name, t->eval_data.path, t->eval_data.format_name);
     if (m->debias && (t->eval_data.n == 0 || !t->base.model.tokenizer))
         return err_set(err, "--debias reads held-out answers as text: %s",
                        t->eval_data.n ? "name a --tokenizer" : "give --eval-data or --eval-split");
-    if (side_init(&m->train, &t->train_data, &m->args, m->args.learn_annotators, err) ||
-        side_init(&m->eval, &t->eval_data, &m->args, false, err) ||
+    if (side_init(&m->train, &t->train_data, &m->args, m->args.learn_annotators, m->separator, err) ||
+        side_init(&m->eval, &t->eval_data, &m->args, false, m->separator, err) ||
         (t->train_data.kind == ROWS_RATING && count_ratings(m, err)) || training_encode(t, false, err))
         return -1;
+    if (is_process(m))
+        return find_steps(&m->train, &t->train, m, err) || find_steps(&m->eval, &t->eval, m, err) ? -1 : 0;
     return m->args.center_data ? training_read_completions(t, "center_data", m->args.center_data, &m->center_data, &m->center_rows, err) : 0;
 }
 
@@ -244,6 +295,8 @@ static int member_close(struct member *m, int rc, const struct err *err)
     free(m->draw);
     free(m->eval_scores);
     ood_release(&m->ood);
+    free(m->process.eval_p);
+    free(m->process.eval_right);
     side_release(&m->train, &m->t.train_data);
     side_release(&m->eval, &m->t.eval_data);
     return training_close(&m->t, rc, err);
@@ -292,7 +345,36 @@ static int member_train(struct member *m, struct err *err)
     return training_run(t, &method, err);
 }
 
+/* Of stepwise rows. */
+static int process_train(struct member *m, struct err *err)
+{
+    struct training *t = &m->t;
+    size_t eval_steps = t->eval.n ? m->eval.steps.start[m->eval.steps.n] : 0;
+    if (training_begin(t, err))
+        return -1;
+    m->process = (struct process){.learner = &t->learner, .train_rows = &m->train.all, .eval_rows = &m->eval.all, .train = &m->train.steps,
+                                  .eval = &m->eval.steps, .last_only = m->args.train_on_last_step_only,
+                                  .eval_p = xcalloc(eval_steps + 1, sizeof(double)), .eval_right = xcalloc(eval_steps + 1, sizeof(double))};
+    struct method method = process_method(&m->process);
+    return training_run(t, &method, err);
+}
+
 /* ---- the result ---- */
+
+static int process_finish(struct member *m, struct err *err)
+{
+    struct training *t = &m->t;
+    struct metrics again = {0};
+    struct method method = process_method(&m->process);
+    if (t->eval.n && !m->process.evaluated && loop_evaluate(&again, &t->loop, &method, &t->eval, err)) /* it was finished already */
+        return -1;
+    if (t->eval.n)
+        process_judge(t->about, m->process.eval_p, m->process.eval_right, &m->eval.steps, &t->eval_data, (uint32_t)t->args->seed,
+                      t->args->quiet);
+    t->notes = (struct head_notes){0};
+    memcpy(t->notes.step_separator, m->separator, sizeof m->separator);
+    return training_finish(t, err);
+}
 
 /* Say what length and words alone make of the held-out pairs: a reward model that is no better has learned nothing else.
  * Only of text; where nothing is decided there is nothing to say. */
@@ -541,12 +623,14 @@ static int run_one(struct job *job, size_t number)
     else if (number)
         ensemble_settings(&m->args, job, number);
     int rc = member_open(m, &err);
+    if (rc == 0 && (number || by_group) && is_process(m))
+        rc = err_set(&err, "--ensemble and --by-group are for comparisons, and these rows are answers in steps: leave them out");
     if (rc == 0 && number == 1 && !by_group)
         rc = ensemble_begin(job, &m->t, &err);
     if (rc == 0)
-        rc = member_train(m, &err);
+        rc = is_process(m) ? process_train(m, &err) : member_train(m, &err);
     if (rc == 0)
-        rc = member_finish(m, job, number, &err);
+        rc = is_process(m) ? process_finish(m, &err) : member_finish(m, job, number, &err);
     if (rc == 0 && number)
         rc = ensemble_add(job, m, number, &err);
     if (rc == 0 && job->about && number <= 1 && json_object_get(m->t.about, "baselines"))

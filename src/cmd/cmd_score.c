@@ -48,7 +48,8 @@ static const struct option_spec spec = {
                "begins to be out of distribution (the mean over reward models; null where they do not know), \"ood\": whether it "
                "is}. Of a row with several answers (a pair, a prompt with "
                "completions) each of these is a list with an entry an answer; of a pair also \"p_a\": "
-               "the probability that the first is the better one, where the reward model was calibrated.",
+               "the probability that the first is the better one, where the reward model was calibrated. Under one process reward "
+               "model also \"steps\": the probability of each step of each answer that it is right.",
     .usage = "hone score --model M --reward R [--reward R2 ..] --data FILE [--flags]",
     .example = "hone score --model model.gguf --reward runs/reward-1 --reward runs/reward-2 --data "
                "answers.jsonl",
@@ -62,6 +63,8 @@ struct table {
     size_t models, count;
     struct aggregate_config aggregate;
     struct calibrator calibrator;
+    double *p; /* of one process reward model: what it says of each step */
+    struct steps steps;
 };
 
 static void show(void *user, size_t done)
@@ -84,7 +87,11 @@ static int score(struct table *t, const struct score_args *args, const struct re
 {
     struct progress progress;
     progress_start(&progress, "score", "rows", 0, e->n, args->base.quiet);
-    int rc = score_ensemble(t->scores, t->ood, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
+    for (size_t i = 0; i < t->models * t->count; i++)
+        t->ood[i] = NAN; /* a process reward model does not know */
+    int rc = r->n == 1 && *r->list[0].head.step_separator
+                 ? score_steps(t->scores, &t->p, &t->steps, r->nets[0], e, SCORE_MICRO_TOKENS, show, &progress, err)
+                 : score_ensemble(t->scores, t->ood, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
     if (rc)
         err_prefix(err, "'%s'", path);
     progress_end(&progress);
@@ -125,8 +132,23 @@ static void add_entry(struct buf *out, enum field field, const struct entry *e, 
     buf_str(out, "]");
 }
 
-/* entries: (n_completions), the row's. */
-static void write_row(struct buf *out, const struct table *t, const struct example *e, const struct entry *entries)
+/* The steps of a row's completions, the first of which is completion `first` of all. */
+static void write_steps(struct buf *out, const struct table *t, size_t first, size_t n)
+{
+    buf_printf(out, ", \"steps\": %s", n > 1 ? "[" : "");
+    for (size_t c = first; c < first + n; c++) {
+        buf_str(out, c > first ? ", [" : "[");
+        for (size_t k = t->steps.start[c]; k < t->steps.start[c + 1]; k++) {
+            buf_str(out, k > t->steps.start[c] ? ", " : "");
+            buf_json_double(out, t->p[k]);
+        }
+        buf_str(out, "]");
+    }
+    buf_str(out, n > 1 ? "]" : "");
+}
+
+/* entries: (n_completions), the row's; first: its first completion's number. */
+static void write_row(struct buf *out, const struct table *t, const struct example *e, size_t first, const struct entry *entries)
 {
     static const char *const names[] = {"score", "scores", "std", "ood_distance", "ood"};
     buf_str(out, "{\"id\": ");
@@ -139,6 +161,8 @@ static void write_row(struct buf *out, const struct table *t, const struct examp
         }
         buf_str(out, e->n_completions > 1 ? "]" : "");
     }
+    if (t->p)
+        write_steps(out, t, first, e->n_completions);
     if (e->n_completions == 2 && t->calibrator.temperature > 0) {
         buf_str(out, ", \"p_a\": ");
         buf_json_double(out, calibrated(&t->calibrator, (double)entries[0].summary.mean - (double)entries[1].summary.mean, e->row->group));
@@ -163,7 +187,7 @@ static void write_all(const struct table *t, const struct examples *e)
                 numbers[r] = t->scores[r * t->count + at + k];
             entries[k] = (struct entry){numbers, score_summary(numbers, t->models, &t->aggregate), distance};
         }
-        write_row(&out, t, &e->list[i], entries);
+        write_row(&out, t, &e->list[i], at, entries);
         free(scores);
         free(entries);
     }
@@ -185,6 +209,16 @@ static int encode(struct examples *e, const struct dataset *data, const struct s
     return 0;
 }
 
+/* Answers in steps, as whole answers. */
+static int join(struct dataset *joined, const struct dataset *data, const struct rewards *r, struct err *err)
+{
+    const char *separator = r->list[0].head.step_separator;
+    if (!*separator)
+        return err_set(err, "'%s' holds %s, but '%s' is no process reward model: give one, or rows with whole answers", data->path,
+                       data->format_name, r->list[0].path);
+    return stepwise_join(joined, data, separator, err);
+}
+
 int cmd_score(int argc, char **argv)
 {
     struct score_args args;
@@ -194,13 +228,13 @@ int cmd_score(int argc, char **argv)
         return code;
     struct err err;
     struct loaded l = {0};
-    struct dataset data = {0};
+    struct dataset data = {0}, joined = {0};
     struct examples e = {0};
     struct table t = {0};
     struct rewards rewards = {0};
     struct rows_config config = {.system = args.system};
     unsigned kinds = 1u << ROWS_TEXT | 1u << ROWS_CHAT | 1u << ROWS_COMPLETION | 1u << ROWS_PAIR |
-                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING;
+                     1u << ROWS_UNPAIRED | 1u << ROWS_IDS | 1u << ROWS_RANKING | 1u << ROWS_RATING | 1u << ROWS_STEPWISE;
     int rc = aggregate_of(&t.aggregate, &args.aggregate, &err);
     if (rc == 0)
         rc = base_open(&l, &args.base, &err);
@@ -212,7 +246,11 @@ int cmd_score(int argc, char **argv)
         rc = base_read(&data, "score", args.data, &config, kinds, "rows with answers",
                        args.base.quiet, &err);
     if (rc == 0)
-        rc = encode(&e, &data, &args, &l.model, &err);
+        rewards_aggregate_steps(&rewards, t.aggregate.steps);
+    if (rc == 0 && data.kind == ROWS_STEPWISE)
+        rc = join(&joined, &data, &rewards, &err);
+    if (rc == 0)
+        rc = encode(&e, joined.n ? &joined : &data, &args, &l.model, &err);
     if (rc == 0) {
         t.models = rewards.n;
         t.calibrator = rewards.calibrator;
@@ -225,8 +263,11 @@ int cmd_score(int argc, char **argv)
         write_all(&t, &e);
     free(t.scores);
     free(t.ood);
+    free(t.p);
+    steps_release(&t.steps);
     rewards_release(&rewards);
     examples_release(&e);
+    stepwise_release(&joined);
     dataset_release(&data);
     loaded_release(&l);
     options_release(&o);

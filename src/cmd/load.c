@@ -201,6 +201,7 @@ int load_reward(struct reward_model *r, const char *path, const struct loaded *b
             err_set(err, "'%s' has no head (score.weight): it is no reward model", path);
         rc = found > 0 ? 0 : -1;
         r->net.head = &r->head;
+        r->head.step_tokenizer = base->model.tokenizer;
         if (rc == 0 && head_has_style(&r->head) && !r->net.model->tokenizer)
             rc = err_set(err, "'%s' takes the style of answers off their scores, for which it reads them as text, but '%s' has no "
                               "tokenizer: name one with --tokenizer", path, r->net.model->path);

@@ -18,7 +18,7 @@ struct online_args {
     struct watch_args watch;
 };
 
-/* The groups "Rollouts", "Ensembles" and "Monitor"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
+/* The groups "Rollouts", "Ensembles and steps" and "Monitor"; num_generations, the length and missing_eos_penalty have defaults of their own in each command:
  * rows for its own table, of a struct that begins with online_args. */
 enum { N_ONLINE_OPTIONS = 8 };
 extern const struct option online_options[N_ONLINE_OPTIONS];

@@ -26,6 +26,10 @@ const struct option selecting_options[N_SELECTING_OPTIONS] = {
      "sampling (RSO)",
      .choices = select_names},
     {"threshold", OPTION_FLOAT, FIELD(threshold), "0", "least score of above", .min = -1e9, .max = 1e9},
+    {"hint", OPTION_STRING, FIELD(hint), NULL,
+     "of above: prompts that none was selected for are answered once more with this text behind them, in which {NAME} is the row's field; "
+     "what is selected then is written without it (STaR's rationalisation)",
+     .value = "TEXT"},
     {"rso_beta", OPTION_FLOAT, FIELD(rso_beta), "0.5", "of rso: small takes the best answers, large any", .min = 0, .max = 1e9, .above_min = true},
     {"rso_keep", OPTION_INT, FIELD(rso_keep), "8", "of rso: answers to a prompt that are accepted at most", .min = 2, .max = 1e6},
     {"gold", OPTION_STRING, FIELD(gold), NULL, "a judge that does not select, written as a reward: what it says of the best of n",
@@ -60,6 +64,14 @@ int selecting_open(struct selecting *s, const struct selecting_args *args, const
     s->config = (struct select_config){(enum select_how)args->select, args->threshold, args->rso_beta, (size_t)args->rso_keep, seed};
     if (!l->model.tokenizer)
         return err_set(err, "answers are selected as text, but '%s' has no tokenizer: name one with --tokenizer", l->model.path);
+    if (args->hint && s->config.how != SELECT_ABOVE)
+        return err_set(err, "--hint is for prompts of which nothing was selected, as with --select above alone: add that, or leave it out");
+    for (size_t i = 0; args->hint && i < rows->n; i++) {
+        char *text = hint_for(args->hint, &rows->rows[i], rows->path, err);
+        free(text);
+        if (!text)
+            return -1;
+    }
     if (select_makes_pairs(s->config.how) && most < 2)
         return err_set(err, "a pair takes two answers to a prompt: raise --num-generations");
     for (int i = 0; i < 2; i++) {
@@ -82,6 +94,37 @@ void selecting_release(struct selecting *s)
         free(s->sum[i]);
         free(s->squares[i]);
     }
+    free(s->missed);
+}
+
+void selecting_hint(struct selecting *s)
+{
+    s->hinting = true;
+}
+
+char *hint_for(const char *hint, const struct row *row, const char *path, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 2);
+    while (*hint) {
+        size_t plain = strcspn(hint, "{"), length = hint[plain] ? strcspn(hint + plain, "}") : 0;
+        buf_add(&text, hint, plain);
+        hint += plain;
+        if (!*hint)
+            break;
+        char *name = xstrndup(hint + 1, length - 1), *value = hint[length] ? row_field_text(row, name) : NULL;
+        int rc = value ? 0 : err_set(err, "'%s' line %zu: there is no field \"%s\" with text or a number, which the hint has in it", path,
+                                     row->line, name);
+        buf_str(&text, value ? value : "");
+        free(name);
+        free(value);
+        if (rc) {
+            buf_release(&text);
+            return NULL;
+        }
+        hint += length + 1;
+    }
+    return text.data;
 }
 
 /* ---- rows ---- */
@@ -124,13 +167,14 @@ static void add_number(struct buf *out, const char *name, double x)
 
 static void write_demonstration(struct selecting *s, struct buf *out, const struct answered *a, size_t k)
 {
-    char suffix[24];
+    char suffix[32];
     const struct sample *answer = &a->request->samples[k];
-    snprintf(suffix, sizeof suffix, "%zu", k);
+    snprintf(suffix, sizeof suffix, "%s%zu", s->hinting ? "hint-" : "", k);
     begin_row(out, a, suffix);
     add_text(out, "completion", s, answer);
     add_number(out, "score", a->scores[k]);
-    buf_printf(out, ", \"finish_reason\": \"%s\"}\n", answer->finish == FINISH_STOP ? "stop" : "length");
+    buf_printf(out, ", \"finish_reason\": \"%s\"%s}\n", answer->finish == FINISH_STOP ? "stop" : "length",
+               s->hinting ? ", \"hint\": true" : "");
     s->written++;
 }
 
@@ -147,7 +191,8 @@ static void write_pair(struct selecting *s, struct buf *out, const struct answer
     s->written++;
 }
 
-static void write_selected(struct selecting *s, struct buf *out, const struct answered *a)
+/* Returns how many answers were selected. */
+static size_t write_selected(struct selecting *s, struct buf *out, const struct answered *a)
 {
     size_t k = a->request->n_samples, *chosen = xmalloc((k + 1) * sizeof *chosen);
     size_t n = select_answers(chosen, a->scores, k, &s->config, a->request->key);
@@ -159,6 +204,7 @@ static void write_selected(struct selecting *s, struct buf *out, const struct an
             write_demonstration(s, out, a, chosen[i]);
     }
     free(chosen);
+    return n;
 }
 
 /* ---- scores ---- */
@@ -185,13 +231,26 @@ static void add_to_curve(struct selecting *s, int which, const double *proxy, co
     free(mean);
 }
 
+/* Answers are scored as answers to the prompt itself. */
+static void forget_hint(struct sequence *hinted, const struct sequence *prompt)
+{
+    hinted->ids = xreallocarray(hinted->ids, prompt->n + 1, sizeof *hinted->ids);
+    hinted->mask = xrealloc(hinted->mask, prompt->n + 1);
+    memcpy(hinted->ids, prompt->ids, prompt->n * sizeof *hinted->ids);
+    memset(hinted->mask, 1, prompt->n + 1);
+    hinted->n = prompt->n;
+}
+
 int selecting_take(struct selecting *s, struct buf *out, const struct request *requests, const struct example *e, size_t n,
                    struct err *err)
 {
     struct experience x;
     experience_init(&x, requests, n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         x.examples.list[i].row = e[i].row;
+        if (s->hinting)
+            forget_hint(&x.examples.list[i].prompt, &e[i].prompt);
+    }
     double *scores = xcalloc(2 * x.n + 1, sizeof *scores), *gold = scores + x.n;
     int rc = score(scores, &s->mix, &x, s, err);
     if (rc == 0 && s->gold.n)
@@ -199,7 +258,16 @@ int selecting_take(struct selecting *s, struct buf *out, const struct request *r
     for (size_t i = 0; rc == 0 && i < n; i++) {
         size_t first = x.tree[i], k = requests[i].n_samples;
         const struct answered a = {&requests[i], e[i].row, scores + first};
-        write_selected(s, out, &a);
+        size_t before = s->written, selected = write_selected(s, out, &a);
+        if (s->hinting) {
+            s->hinted += selected > 0;
+            s->hinted_written += s->written - before;
+            continue;
+        }
+        if (selected == 0) {
+            ARRAY_GROW(s->missed, s->n_missed + 1, s->missed_capacity);
+            s->missed[s->n_missed++] = s->prompts;
+        }
         add_to_curve(s, 0, scores + first, scores + first, k);
         if (s->gold.n)
             add_to_curve(s, 1, scores + first, gold + first, k);
@@ -259,6 +327,9 @@ static int write_summary(const struct selecting *s, struct err *err)
     struct gold_fit fit;
     json_t *o = json_pack("{s:I, s:I, s:I, s:o}", "prompts", (json_int_t)s->prompts, "answers_each", (json_int_t)s->most, "rows_written",
                           (json_int_t)s->written, "best_of_n", curve_json(s));
+    if (s->hinting)
+        json_object_set_new(o, "hint", json_pack("{s:I, s:I, s:I}", "prompts", (json_int_t)s->n_missed, "selected", (json_int_t)s->hinted,
+                                                 "rows_written", (json_int_t)s->hinted_written));
     if (fit_gold(&fit, s))
         json_object_set_new(o, "gold_fit", json_pack("{s:f, s:f, s:o}", "alpha", fit.alpha, "beta", fit.beta, "peak_kl",
                                                      json_finite(fit.peak_kl)));
@@ -274,6 +345,9 @@ static void print_curve(const struct selecting *s)
     struct gold_fit fit;
     fprintf(stderr, "%zu prompts, %zu answers each: %zu rows written\n\n  best of   KL up to   reward%s\n", s->prompts, s->most,
             s->written, s->gold.n ? "              gold" : "");
+    if (s->hinting)
+        fprintf(stderr, "  of %zu prompts without an answer that was selected %zu have one with the hint: %zu rows\n", s->n_missed, s->hinted,
+                s->hinted_written);
     for (size_t n = 1; n <= s->most; n = n < s->most && 2 * n > s->most ? s->most : 2 * n) {
         fprintf(stderr, "  %7zu   %8.3f", n, best_of_n_kl(n));
         for (int which = 0; which < (s->gold.n ? 2 : 1); which++) {

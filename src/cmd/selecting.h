@@ -10,15 +10,15 @@
 
 struct selecting_args {
     struct strings reward, reward_weights;
-    const char *gold, *summary;
+    const char *gold, *summary, *hint;
     double reward_timeout, missing_eos_penalty, threshold, rso_beta;
     int select;
     int64_t rso_keep;
     struct aggregate_args aggregate;
 };
 
-/* The groups "Selection" and "Ensembles": two rows of a command's groups, at the offset of its selecting_args. */
-enum { N_SELECTING_OPTIONS = 10 };
+/* The groups "Selection" and "Ensembles and steps": two rows of a command's groups, at the offset of its selecting_args. */
+enum { N_SELECTING_OPTIONS = 11 };
 extern const struct option selecting_options[N_SELECTING_OPTIONS];
 #define SELECTING_GROUPS(offset)                                                                   \
     {"Selection", selecting_options, N_SELECTING_OPTIONS, (offset)},                               \
@@ -32,6 +32,9 @@ struct selecting {
     struct select_config config;
     /* the curve: for n = 1 .. most, over prompts, sums of what the best of n has in reward and gold, and of its square */
     size_t most, prompts, written;
+    size_t *missed, n_missed, missed_capacity; /* prompts, by their number, of which nothing was selected */
+    size_t hinted, hinted_written;             /* after selecting_hint(): prompts that had something selected then, and the rows */
+    bool hinting;
     double *sum[2], *squares[2];
 };
 
@@ -47,6 +50,13 @@ void selecting_release(struct selecting *s);
 /* Score n requests that are done, to the prompts of e[0 .. n), and add what is selected to `out`, a line a row. */
 int selecting_take(struct selecting *s, struct buf *out, const struct request *requests, const struct example *e, size_t n,
                    struct err *err);
+
+/* From here on answers were given with the hint, to prompts that were missed: they are no part of the curve, and their rows say so.  The
+ * prompts of `e` are without it, and so are the rows. */
+void selecting_hint(struct selecting *s);
+
+/* The hint for a row, its fields in the place of {names}: a fresh string; NULL and a sentence where it lacks one. */
+char *hint_for(const char *hint, const struct row *row, const char *path, struct err *err);
 
 /* The curve on standard error (unless quiet) and in the summary's file. */
 int selecting_end(const struct selecting *s, bool quiet, struct err *err);

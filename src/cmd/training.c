@@ -164,6 +164,7 @@ int training_add_head(struct training *t, struct err *err)
         head_scale(&t->head, 1 / temperature, 0);
     t->head.bias = 0;
     memset(t->head.style, 0, sizeof t->head.style);
+    *t->head.step_separator = 0; /* what it scores is the command's to say */
     t->net.head = &t->head;
     t->has_head = true;
     return 0;

@@ -1160,6 +1160,14 @@ void row_part_json(struct buf *out, const struct row_part *p)
     buf_str(out, "]");
 }
 
+char *row_field_text(const struct row *row, const char *name)
+{
+    json_t *v = json_object_get(row->fields, name);
+    if (json_is_string(v))
+        return xstrndup(json_string_value(v), json_string_length(v));
+    return json_is_number(v) ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
+}
+
 uint32_t row_rng_key(const struct row *row)
 {
     if (!row->id_given)

@@ -148,6 +148,9 @@ void dataset_keep_group(struct dataset *data, const char *group);
 /* The part as data files have it: messages, a text, or ids. */
 void row_part_json(struct buf *out, const struct row_part *p);
 
+/* A field of a row that kept them, as text: a fresh string, NULL where it is neither text nor a number. */
+char *row_field_text(const struct row *row, const char *name);
+
 /* The row's word in the random numbers' counter (law 2): from its given id, else its line. */
 uint32_t row_rng_key(const struct row *row);
 

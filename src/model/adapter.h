@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "data/steps.h"
 #include "model/model.h"
 #include "nn/linear.h"
 #include "util/style.h"
@@ -45,13 +46,18 @@ int adapter_open(struct adapter *a, const struct model *m, const char *folder, s
 /* The adapter of one layer's linear; a == NULL where there is none.  grads: a block of params' layout, or NULL. */
 struct lora adapter_lora(const struct adapter *a, float *grads, size_t layer, enum linear_kind kind);
 
-/* A scalar head: score = h . w (+ bias, which centres a reward model's scores; not trained). */
+/* A scalar head: score = h . w (+ bias, which centres a reward model's scores; not trained).  With a step_separator it is a process
+ * reward model's: sigmoid(score) at the end of a step is the probability that the step is right, and an answer is worth what its steps'
+ * probabilities come to (data/steps.h). */
 struct head {
     struct params params; /* "score.weight" (1, width) */
     float bias;
     size_t width;
     double style[STYLES]; /* what a reward model adds for a unit of each style, to take off what it likes too much; 0: nothing.  Only
                            * scores of whole answers have it (reward/score.h) */
+    char step_separator[STEP_SEPARATOR_MOST + 1]; /* "": none */
+    enum step_aggregate step_aggregate;
+    const struct tokenizer *step_tokenizer; /* that answers were written with, and are read with; borrowed; NULL: none */
 };
 
 int head_init(struct head *h, size_t width, struct err *err); /* zeros */

@@ -16,8 +16,7 @@
 #ifndef HONE_REWARD_AGGREGATE_H
 #define HONE_REWARD_AGGREGATE_H
 
-#include <stddef.h>
-
+#include "data/steps.h"
 #include "util/err.h"
 
 enum aggregate { AGGREGATE_MEAN, AGGREGATE_MIN, AGGREGATE_UWO, AGGREGATE_NASH };
@@ -29,6 +28,7 @@ struct aggregate_config {
     double uwo_lambda; /* >= 0 */
     size_t n_weights;  /* 0: all alike */
     double weight[AGGREGATE_WEIGHTS]; /* > 0, of any sum */
+    enum step_aggregate steps; /* of a process reward model's steps, before all else */
 };
 
 /* Weights as they were written, into the config.  -1 and a sentence where one is no number above 0, or there are too many. */

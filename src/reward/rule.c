@@ -217,15 +217,6 @@ bool rule_reads_row(const struct rule *r)
     return r->kind == RULE_ANSWER || r->kind == RULE_TESTS;
 }
 
-/* The row's field as text: a fresh string, NULL where it is neither text nor a number. */
-static char *field_text(const struct row *row, const char *name)
-{
-    json_t *v = json_object_get(row->fields, name);
-    if (json_is_string(v))
-        return xstrndup(json_string_value(v), json_string_length(v));
-    return json_is_number(v) ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
-}
-
 int rule_check_row(const struct rule *r, const struct row *row, const char *path, struct err *err)
 {
     if (r->kind == RULE_TESTS)
@@ -233,7 +224,7 @@ int rule_check_row(const struct rule *r, const struct row *row, const char *path
     if (r->kind != RULE_ANSWER)
         return 0;
     struct buf number;
-    char *text = field_text(row, r->field);
+    char *text = row_field_text(row, r->field);
     int rc = 0;
     buf_init(&number, SIZE_MAX / 2);
     if (!text)
@@ -283,7 +274,7 @@ static bool pattern_answer_is(const struct pattern *p, const struct answer_text 
 
 static bool answer_is(const struct rule *r, const struct answer_text *a)
 {
-    char *wanted = field_text(a->row, r->field);
+    char *wanted = row_field_text(a->row, r->field);
     bool same = false;
     ENSURE(wanted);
     if (r->pattern) {

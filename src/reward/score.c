@@ -6,6 +6,7 @@
 
 #include "model/forest.h"
 #include "model/ood.h"
+#include "objective/scalar.h"
 #include "util/buf.h"
 #include "util/mem.h"
 
@@ -37,6 +38,9 @@ size_t score_count(const struct examples *e)
 static int check(const struct net *net, const struct examples *e, struct err *err)
 {
     size_t positions = net->model->rope.positions;
+    if (*net->head->step_separator && !net->head->step_tokenizer)
+        return err_set(err, "a process reward model reads an answer's text to find its steps, but the model has no tokenizer: name one "
+                            "with --tokenizer");
     for (size_t i = 0; i < e->n; i++) {
         const struct example *x = &e->list[i];
         for (size_t k = 0; k < x->n_completions; k++) {
@@ -62,6 +66,8 @@ struct group {
     size_t n;
     size_t split; /* layers below it are the model's own in all nets */
     struct stem *stems; /* (n) of the same tokens: from `split` on their keys and values differ */
+    struct steps *steps; /* (n) of process reward models, for all examples; the others' are empty */
+    double *p;           /* of the first net's steps, where they are wanted: out */
     struct workspace *w;
     struct forest f;
 };
@@ -82,7 +88,10 @@ static void group_release(struct group *g)
 {
     for (size_t i = 0; g->stems && i < g->n; i++)
         stem_release(&g->stems[i]);
+    for (size_t i = 0; g->steps && i < g->n; i++)
+        steps_release(&g->steps[i]);
     free(g->stems);
+    free(g->steps);
     forest_release(&g->f);
     workspace_free(g->w);
 }
@@ -94,24 +103,57 @@ static int group_init(struct group *g, const struct net *const *nets, size_t n, 
     if (!g->w)
         return -1;
     g->stems = xcalloc(n, sizeof *g->stems);
+    g->steps = xcalloc(n, sizeof *g->steps);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (first_adapted(nets[i]) < g->split)
             g->split = first_adapted(nets[i]);
         rc = stem_of_examples(&g->stems[i], nets[i], e, NULL, e->n, KEEP_NOTHING, err);
+        if (*nets[i]->head->step_separator)
+            steps_find(&g->steps[i], e, nets[i]->head->step_tokenizer, nets[i]->head->step_separator);
     }
     if (rc)
         group_release(g);
     return rc;
 }
 
+/* What net m, a process reward model, makes of the forest's completions, the first of which is completion `from` of all. */
+static void score_by_steps(float *scores, struct group *g, size_t m, const struct examples *e, size_t first, size_t n, size_t from)
+{
+    const struct steps *s = &g->steps[m];
+    const struct head *head = g->nets[m]->head;
+    size_t all = s->start[from + g->f.n_completions] - s->start[from], at = 0;
+    size_t *row = xmalloc((all + 1) * sizeof *row);
+    float *x = xmalloc((all + 1) * sizeof *x);
+    double *p = xmalloc((all + 1) * sizeof *p);
+    for (size_t i = 0, c = 0; i < n; i++)
+        for (size_t k = 0; k < e->list[first + i].n_completions; k++, c++)
+            for (size_t j = s->start[from + c]; j < s->start[from + c + 1]; j++)
+                row[at++] = g->f.last_row[c] + 1 + s->end[j] - e->list[first + i].completions[k].n;
+    net_scores(x, g->w, g->nets[m], row, all);
+    for (size_t j = 0; j < all; j++) {
+        p[j] = sigmoid((double)x[j]);
+        if (g->p && m == 0)
+            g->p[s->start[from] + j] = p[j];
+    }
+    for (size_t c = 0; c < g->f.n_completions; c++) {
+        size_t begin = s->start[from + c] - s->start[from], count = s->start[from + c + 1] - s->start[from + c];
+        scores[c] = count ? (float)steps_together(p + begin, count, head->step_aggregate) : 0;
+    }
+    free(row);
+    free(x);
+    free(p);
+}
+
 /* Net m's numbers of the completions in the forest, from the at-th on. */
-static void read_results(const struct results *r, const struct group *g, size_t m, size_t at)
+static void read_results(const struct results *r, struct group *g, size_t m, const struct examples *e, size_t first, size_t n, size_t at)
 {
     const struct forest *f = &g->f;
     size_t width = g->nets[m]->model->config.width;
     const struct ood *ood = g->nets[m]->ood;
-    if (r->scores)
+    if (r->scores && g->steps[m].start)
+        score_by_steps(r->scores + m * r->stride + at, g, m, e, first, n, at);
+    else if (r->scores)
         net_scores(r->scores + m * r->stride + at, g->w, g->nets[m], f->last_row, f->n_completions);
 #pragma omp parallel for schedule(static) if (r->ood && ood)
     for (size_t k = 0; k < f->n_completions; k++) {
@@ -161,7 +203,7 @@ static int score_some(const struct results *r, struct group *g, const struct exa
             f->batch.stem = &g->stems[m];
         if (net_forward_rest(g->w, g->nets[m], &f->batch, g->split, err))
             return -1;
-        read_results(r, g, m, at);
+        read_results(r, g, m, e, first, n, at);
     }
     add_style(r, g, e, first, n, at);
     for (size_t i = 0; r->scores && i < n; i++)
@@ -250,4 +292,22 @@ int score_examples(float *scores, const struct net *net, const struct examples *
                    struct err *err)
 {
     return score_ensemble(scores, NULL, &net, 1, e, micro_tokens, progress, user, err);
+}
+
+int score_steps(float *scores, double **p, struct steps *steps, const struct net *net, const struct examples *e, size_t micro_tokens,
+                void (*progress)(void *user, size_t done), void *user, struct err *err)
+{
+    struct group g;
+    *p = NULL;
+    *steps = (struct steps){0};
+    ENSURE(net->head && *net->head->step_separator);
+    if (check(net, e, err) || group_init(&g, &net, 1, e, err))
+        return -1;
+    *p = g.p = xcalloc(g.steps->start[g.steps->n] + 1, sizeof *g.p);
+    const struct results r = {.scores = scores, .stride = score_count(e)};
+    int rc = score_group(&r, &g, e, micro_tokens, 0, 1, progress, user, err);
+    *steps = *g.steps;
+    *g.steps = (struct steps){0};
+    group_release(&g);
+    return rc;
 }

@@ -1,13 +1,16 @@
 /* Scores of completions under a reward model: the head's number at the last token of each
  * completion (of the prompt, where a completion has no tokens), as in training.
  *
+ * A process reward model (its head has a step_separator) gives the probability of each step instead, and an answer's score is what these
+ * come to: head->step_aggregate, data/steps.h.
+ *
  * Several reward models, an ensemble, go through the rows together: what their nets have in common, a model's layers below
  * the first that any of them adapts, is computed once.  A head that weighs style (hone reward --debias) has it added here, and only
  * here, to the score of a whole answer; its model then has a tokenizer.  What they say together is reward/aggregate.h. */
 #ifndef HONE_REWARD_SCORE_H
 #define HONE_REWARD_SCORE_H
 
-#include "data/encode.h"
+#include "data/steps.h"
 #include "model/adapter.h"
 #include "model/net.h"
 
@@ -41,5 +44,9 @@ int score_hidden(float *hidden, const struct net *net, const struct examples *e,
 
 /* What the members of an ensemble say of a completion's distance: the mean of theirs, NAN where any does not know. */
 float score_ood(const float *ood, size_t n_nets);
+/* The same for one process reward model, with what it says of each step: p (fresh), those of completion c are
+ * p[steps->start[c]] .. p[steps->start[c + 1] - 1].  Both are the caller's to release, in all cases. */
+int score_steps(float *scores, double **p, struct steps *steps, const struct net *net, const struct examples *e, size_t micro_tokens,
+                void (*progress)(void *user, size_t done), void *user, struct err *err);
 
 #endif
