@@ -408,7 +408,7 @@ static void test_variants(void **state)
 static void test_refuses(void **state)
 {
     static const char *const cases[][2] = {
-        {"--ensemble is for comparisons", "reward " MODEL "--train-data steps.jsonl --ensemble 2 --output-dir no"},
+        {"are for comparisons", "reward " MODEL "--train-data steps.jsonl --ensemble 2 --output-dir no"},
         {"--learn-annotators", "reward " MODEL "--train-data steps.jsonl --learn-annotators --output-dir no"},
         {"--center-data", "reward " MODEL "--train-data steps.jsonl --center-data steps.jsonl --output-dir no"},
         {"step 2 holds the separator", "reward " MODEL "--train-data broken.jsonl --output-dir no"},

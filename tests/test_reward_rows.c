@@ -349,7 +349,7 @@ static void test_refused(void **state)
         ended_release(&e);
     }
     struct ended e = run(TRAIN "--train-data rankings.jsonl --eval-data pairs.jsonl --output-dir bad");
-    assert_true(e.code == 1 && strstr(e.err, "both must be pairs, or rankings, or ratings"));
+    assert_true(e.code == 1 && strstr(e.err, "both must be of one kind"));
     ended_release(&e);
     e = run("$HONE dpo --model golden/models/llama --tokenizer tokenizer --train-data rankings.jsonl --output-dir bad");
     assert_true(e.code == 1 && strstr(e.err, "rankings"));

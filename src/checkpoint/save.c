@@ -372,6 +372,7 @@ int head_notes_read(struct head_notes *notes, const char *folder, struct err *er
 static void head_take_notes(struct head *h, const struct head_notes *notes)
 {
     h->bias = (float)notes->score_bias;
+    memcpy(h->style, notes->style, sizeof h->style);
     memcpy(h->step_separator, notes->step_separator, sizeof h->step_separator);
 }
 
