@@ -1,20 +1,14 @@
 """The rows and the table of bench/labels.sh; nothing but Python is needed.
 Usage: labels.py make FILE FOLDER | labels.py table FOLDER"""
-import hashlib
 import json
 import math
 import os
-import random
 import sys
 
+from rows import interval, read, share, show, write
+
 CHARACTERS = 600  # of an answer at most
-BOOTSTRAP = 4000
 VOTE = {0: "tie", 1: "a", 2: "b"}
-
-
-def write(folder, name, rows):
-    with open(os.path.join(folder, name + ".jsonl"), "w", encoding="utf-8") as f:
-        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def make(file, folder):
@@ -31,7 +25,7 @@ def make(file, folder):
             continue
         base = {"id": f"pair-{row['idx']}", "prompt": prompt, "a": a, "b": b}
         label = max(("tie", "a", "b"), key=said.count)
-        if int(hashlib.sha256(row["instruction"].encode()).hexdigest()[:8], 16) / 2**32 < 2 / 3:
+        if share(row["instruction"]) < 2 / 3:
             votes += [{**base, "id": f"{base['id']}-{k}", "label": vote, "annotator": f"annotator-{k}"} for k, vote in enumerate(said, 1)]
             majority.append({**base, "label": label if said.count(label) > 1 else "tie"})
         else:
@@ -43,22 +37,6 @@ def make(file, folder):
     print(f"{len(majority)} pairs to learn from, {split} of them with votes that differ; {len(held)} held out", file=sys.stderr)
 
 
-def read(path):
-    with open(path, encoding="utf-8") as f:
-        return [json.loads(line) for line in f]
-
-
-def interval(values):
-    numbers = random.Random(1)
-    n = len(values)
-    means = sorted(sum(values[numbers.randrange(n)] for _ in range(n)) / n for _ in range(BOOTSTRAP))
-    return sum(values) / n, means[int(0.025 * BOOTSTRAP)], means[int(0.975 * BOOTSTRAP) - 1]
-
-
-def show(v, digits=3):
-    return "%.*f [%.*f, %.*f]" % (digits, v[0], digits, v[1], digits, v[2])
-
-
 def entropy_loss(share, x):
     """-share log sigmoid(x) - (1 - share) log sigmoid(-x)"""
     return math.log1p(math.exp(-abs(x))) + max(x, 0) - share * x
@@ -66,7 +44,7 @@ def entropy_loss(share, x):
 
 def table(folder):
     held = read(os.path.join(folder, "heldout.jsonl"))
-    share = [(r["votes"].count("a") + 0.5 * r["votes"].count("tie")) / 3 for r in held]
+    shares = [(r["votes"].count("a") + 0.5 * r["votes"].count("tie")) / 3 for r in held]
     keep = [i for i, r in enumerate(held) if r["label"] != "tie"]
     seeds = sorted(d.split("-")[1] for d in os.listdir(folder) if d.startswith("votes-"))
     right, loss = {}, {}
@@ -78,7 +56,7 @@ def table(folder):
             x = [r["score"][0] - r["score"][1] for r in rows]
             for i, d in enumerate(x):
                 right[name][i] += ((d > 0) == (held[i]["label"] == "a")) / len(seeds)
-                loss[name][i] += entropy_loss(share[i], d) / len(seeds)
+                loss[name][i] += entropy_loss(shares[i], d) / len(seeds)
     print("%d held-out pairs, %d of them with a majority; the mean of %d runs" % (len(held), len(keep), len(seeds)))
     print("%-24s %-24s %-24s" % ("", "agrees with the majority", "loss on the votes' shares"))
     for name, words in (("votes", "shares of votes"), ("majority", "the majority's label")):
@@ -86,7 +64,7 @@ def table(folder):
     print("%-24s %-24s %-24s" % ("difference, paired", show(interval([right["votes"][i] - right["majority"][i] for i in keep])),
                                  show(interval([a - b for a, b in zip(loss["votes"], loss["majority"])]))))
     print("the least loss that any model of these shares could have: %.3f" % (
-        sum(-sum(p * math.log(p) for p in (s, 1 - s) if p > 0) for s in share) / len(share)))
+        sum(-sum(p * math.log(p) for p in (s, 1 - s) if p > 0) for s in shares) / len(shares)))
 
 
 if __name__ == "__main__":

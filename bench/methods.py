@@ -1,28 +1,18 @@
 """The rows and the tables of bench/methods.sh; nothing but Python is needed.
 Usage: methods.py make FILE FOLDER | methods.py table FOLDER"""
 import gzip
-import hashlib
 import json
 import math
 import os
 import random
 import sys
 
+from rows import interval, read, share, show, write
+
 STYLE, OTHERS = "entertainment", ("normal", "business", "academy", "literature")
 JUDGE, LEARN, HELD_OUT = 200, 240, 100
-BOOTSTRAP = 4000
 PAIRWISE = ("dpo", "ipo", "kto", "orpo", "simpo")
 ONLINE = ("grpo", "ppo", "ppo-ensemble")
-
-
-def share(text):
-    """A number in 0 .. 1 that belongs to the text."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
-
-
-def write(folder, name, rows):
-    with open(os.path.join(folder, name + ".jsonl"), "w", encoding="utf-8") as f:
-        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def make(file, folder):
@@ -53,23 +43,6 @@ def make(file, folder):
     write(folder, "prompts", [{"id": r["id"], "prompt": r["prompt"]} for r in learn])
     write(folder, "prompts-heldout", [{"id": r["id"], "prompt": r["prompt"]} for r in held])
     write(folder, "demonstrations", [{"prompt": r["prompt"], "completion": r["plain"]} for r in judge + learn if r["plain"]])
-
-
-def read(path):
-    with open(path, encoding="utf-8") as f:
-        return [json.loads(line) for line in f]
-
-
-def interval(values):
-    """Mean and its 95 % interval by the bootstrap over prompts."""
-    numbers = random.Random(1)
-    n = len(values)
-    means = sorted(sum(values[numbers.randrange(n)] for _ in range(n)) / n for _ in range(BOOTSTRAP))
-    return sum(values) / n, means[int(0.025 * BOOTSTRAP)], means[int(0.975 * BOOTSTRAP) - 1]
-
-
-def show(v, digits, scale=1):
-    return "%.*f [%.*f, %.*f]" % (digits, scale * v[0], digits, scale * v[1], digits, scale * v[2])
 
 
 def three(o):

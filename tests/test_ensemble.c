@@ -408,14 +408,6 @@ static void test_ppo_and_compare(void **state)
     ended_release(&e);
 }
 
-static void expect_refused(const char *line, const char *what)
-{
-    struct ended e = run("%s", line);
-    if (e.code == 0 || !strstr(e.err, what))
-        fail_msg("'%s' should be refused with '%s': %s", line, what, e.err);
-    ended_release(&e);
-}
-
 static void test_refused(void **state)
 {
     (void)state;

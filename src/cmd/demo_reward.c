@@ -4,47 +4,11 @@
 
 #include "cmd/demo.h"
 #include "cmd/json.h"
-#include "cmd/load.h"
+#include "cmd/judged.h"
 #include "data/records.h"
 #include "eval/reward_quality.h"
 #include "reward/score.h"
 #include "util/mem.h"
-
-struct pairs {
-    struct dataset data; /* merged: the first n rows */
-    size_t rows, n;
-    struct comparison *labels;
-    struct examples examples;
-};
-
-static int pairs_read(struct pairs *p, const struct demo *d, const struct model *m, const char *name, struct err *err)
-{
-    *p = (struct pairs){0};
-    char *path = demo_example(d, name);
-    struct rows_config config = {.system = d->system};
-    struct encode_options o = encode_options_of(m);
-    int rc = dataset_read(&p->data, path, &config, err);
-    if (rc == 0 && p->data.kind != ROWS_PAIR)
-        rc = err_set(err, "'%s' holds %s instead of comparisons", path, p->data.format_name);
-    if (rc == 0) {
-        p->rows = p->data.n;
-        p->labels = comparisons_merge(&p->data, &p->n, false);
-        p->data.n = p->n;
-        rc = examples_encode(&p->examples, &p->data, &o, err);
-    }
-    free(path);
-    return rc;
-}
-
-static void pairs_release(struct pairs *p)
-{
-    examples_release(&p->examples);
-    free(p->labels);
-    p->data.n = p->rows ? p->rows : p->data.n;
-    if (p->data.rows)
-        dataset_release(&p->data);
-    *p = (struct pairs){0};
-}
 
 /* Mean of x - y where both are known. */
 static struct interval paired_difference(const double *x, const double *y, size_t n)
@@ -60,7 +24,7 @@ static struct interval paired_difference(const double *x, const double *y, size_
     return out;
 }
 
-static int add_baselines(json_t *o, const double *correct, const struct pairs *train, const struct pairs *held_out,
+static int add_baselines(json_t *o, const double *correct, const struct judged_pairs *train, const struct judged_pairs *held_out,
                          struct err *err)
 {
     size_t n = held_out->n;
@@ -80,7 +44,7 @@ static int add_baselines(json_t *o, const double *correct, const struct pairs *t
 }
 
 /* The "kind" of each comparison, which dataset_read() does not keep: {kind: [right, n]}. */
-static int add_kinds(json_t *o, const double *correct, const struct pairs *p, struct err *err)
+static int add_kinds(json_t *o, const double *correct, const struct judged_pairs *p, struct err *err)
 {
     struct records r;
     if (records_open(&r, p->data.path, ROWS_MAX_LINE, ROWS_MAX_FILE, err))
@@ -112,7 +76,7 @@ static int add_kinds(json_t *o, const double *correct, const struct pairs *p, st
 }
 
 /* Everything that is said of a reward model with these scores. */
-static int judge(json_t *o, const struct pairs *train, const struct pairs *held_out, const float *scores, struct err *err)
+static int judge(json_t *o, const struct judged_pairs *train, const struct judged_pairs *held_out, const float *scores, struct err *err)
 {
     size_t n = held_out->n;
     struct reward_quality q;
@@ -136,19 +100,22 @@ static int judge(json_t *o, const struct pairs *train, const struct pairs *held_
 json_t *demo_judge_reward(const struct demo *d, const char *name, const char *train_data, const struct net *reward,
                           struct err *err)
 {
-    struct pairs train = {0}, held_out = {0};
+    struct judged_pairs train = {0}, held_out = {0};
     json_t *o = json_pack("{s:s}", "name", name);
-    int rc = pairs_read(&train, d, reward->model, train_data, err);
+    char *train_path = demo_example(d, train_data), *held_out_path = demo_example(d, "comparisons-heldout.jsonl");
+    int rc = judged_pairs_read(&train, train_path, d->system, reward->model, err);
     if (rc == 0)
-        rc = pairs_read(&held_out, d, reward->model, "comparisons-heldout.jsonl", err);
+        rc = judged_pairs_read(&held_out, held_out_path, d->system, reward->model, err);
     float *scores = xcalloc(2 * held_out.n + 1, sizeof *scores);
     if (rc == 0)
         rc = score_examples(scores, reward, &held_out.examples, SCORE_MICRO_TOKENS, NULL, NULL, err);
     if (rc == 0)
         rc = judge(o, &train, &held_out, scores, err);
     free(scores);
-    pairs_release(&train);
-    pairs_release(&held_out);
+    free(train_path);
+    free(held_out_path);
+    judged_pairs_release(&train);
+    judged_pairs_release(&held_out);
     if (rc == 0)
         return o;
     json_decref(o);

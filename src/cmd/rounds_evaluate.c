@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd/json.h"
+#include "cmd/judged.h"
 #include "cmd/policy.h"
 #include "cmd/progress.h"
 #include "cmd/prompts.h"
@@ -186,35 +187,12 @@ static void put_answers(struct evaluation *v)
 
 /* ---- the round's judgements ---- */
 
-struct judged_pairs {
-    struct dataset data; /* merged: the first n rows */
-    size_t rows, n;
-    struct comparison *labels;
-    struct examples examples;
-};
-
 static int judged_read(struct judged_pairs *p, const struct evaluation *v, struct err *err)
 {
     char *path = round_path(v->w->rounds, v->w->round, "judgements.jsonl");
-    const struct rows_config config = {.system = v->args->system};
-    struct encode_options o = encode_options_of(&v->start.model);
-    int rc = dataset_read(&p->data, path, &config, err);
-    if (rc == 0) {
-        p->rows = p->data.n;
-        p->labels = comparisons_merge(&p->data, &p->n, false);
-        p->data.n = p->n;
-        rc = examples_encode(&p->examples, &p->data, &o, err);
-    }
+    int rc = judged_pairs_read(p, path, v->args->system, &v->start.model, err);
     free(path);
     return rc;
-}
-
-static void judged_release(struct judged_pairs *p)
-{
-    examples_release(&p->examples);
-    free(p->labels);
-    p->data.n = p->rows;
-    dataset_release(&p->data);
 }
 
 /* Did the reward model of before foresee what was said of answers that it had not seen? */
@@ -308,8 +286,7 @@ static int look_at_judgements(struct evaluation *v, struct err *err)
         if (v->args->labels != LABELS_DEMONSTRATIONS)
             rc = foresee(v, &p, err);
     }
-    if (p.data.rows)
-        judged_release(&p);
+    judged_pairs_release(&p);
     return rc;
 }
 

@@ -444,6 +444,14 @@ void expect_equal_runs(const char *straight, const char *dir)
     free(y);
 }
 
+void expect_refused(const char *line, const char *what)
+{
+    struct ended e = run("%s", line);
+    if (e.code == 0 || !strstr(e.err, what))
+        fail_msg("'%s' should be refused with '%s': %s", line, what, e.err);
+    ended_release(&e);
+}
+
 void expect_refused_early(int code, const char *what, const char *line)
 {
     drop("out");

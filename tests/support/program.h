@@ -73,6 +73,9 @@ void expect_same_file(const char *a, const char *b, const char *name);
 /* Metrics and adapter of two runs are the same. */
 void expect_equal_runs(const char *straight, const char *dir);
 
+/* A line that fails, and says `what` on standard error. */
+void expect_refused(const char *line, const char *what);
+
 /* A line that ends with this code and one sentence on standard error that holds `what`, before there is an output folder `out`, which is
  * added to it. */
 void expect_refused_early(int code, const char *what, const char *line);
