@@ -102,44 +102,21 @@ static void test_spellings(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const refused[] = {
-        "hello",
-        "{{ messages }}",
-        "x" PLAIN,
-        PLAIN "x",
-        "{{ bos_token }}" PLAIN,
-        "{% for message in messages %}" BODY "{% endfor %}",
-        "{% for message in messages %}" BODY BODY "{% endfor %}" PROMPT,
-        "{% for message in messages %}" BODY " {% endfor %}" PROMPT,
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
-        "message['content'] | trim + "
-        "'<|im_end|>\\n'}}{% endfor %}" PROMPT,
-        "{% for message in messages %}" BODY FIRST_IS_NO_SYSTEM
-        "{{ '<|im_start|>system\\nx<|im_end|>\\n' }}{% endif %}{% endfor %}" PROMPT,
-        "{% for message in messages %}" FIRST_IS_NO_SYSTEM "{{ 'x' }}{% endif %}" BODY
-        "{% endfor %}" PROMPT,
-        "{% if tools %}{{ tools }}{% endif %}" PLAIN,
-        "{% for message in messages",
-        "{{ 'x",
-        "{{ 'x\\",
-        "{# ",
-        "{%",
-        "{{ message.",
-        "{{ 'a' 'b' }}",
-        "{{ 'a' + }}",
-        "{{ 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 "
-        "1 1 }}",
-        "{{ \001 }}",
+    static const struct {
+        const char *text, *sentence;
+    } refused[] = {
+        {"{{ raise('no') }}\nand {% more %}", "starts '{{ raise('no') }} and {% more %}': line 2: the statement 'more'"},
+        {"{% for message in messages", "line 1: the tag has no end"},
+        {"{{ messages | wordwrap }}", "line 1: the filter 'wordwrap' is not supported"},
+        {"\n{{ 'x", "line 2: a string has no end"},
+        {"{{ \001 }}", "U+0001"},
     };
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        struct err err = {{0}};
-        struct chat_template *t = chat_template_new(refused[i], strlen(refused[i]), &err);
-        if (t || !strstr(err.text, "ChatML") || !strstr(err.text, "is not supported"))
-            fail_msg("'%s': '%s'", refused[i], err.text);
-    }
     struct err err;
-    assert_null(chat_template_new("{{ raise('no') }}\nand more", 26, &err));
-    assert_non_null(strstr(err.text, "starts '{{ raise('no') }} and more'"));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct chat_template *bad = chat_template_new(refused[i].text, strlen(refused[i].text), &err);
+        if (bad || !strstr(err.text, refused[i].sentence))
+            fail_msg("'%s': '%s'", refused[i].text, err.text);
+    }
     assert_null(chat_template_new("", 0, &err));
     assert_non_null(strstr(err.text, "empty"));
 
@@ -375,10 +352,10 @@ static void test_folder(void **state)
     assert_non_null(strstr(err.text, "line 1"));
     put(folder, "chat_template.jinja", WITH_SYSTEM);
     expect_default_system(folder, "You're \"kind\"");
-    put(folder, "chat_template.jinja", "{{ other }}");
+    put(folder, "chat_template.jinja", "{% other %}");
     assert_null(chat_template_open(folder, &err));
     assert_non_null(
-        strstr(err.text, "chat_template.jinja': the chat template that starts '{{ other }}'"));
+        strstr(err.text, "chat_template.jinja': the chat template that starts '{% other %}'"));
     assert_int_equal(dir_remove(folder, &err), 0);
 }
 
@@ -426,13 +403,171 @@ static void test_smollm2(void **state)
     free(folder);
 }
 
+/* ---- templates of public models, where they are at hand ---- */
+
+/* How answers look there: what the model writes before the content (in all turns, or in the last one
+ * only) and after it, and what the generation prompt has that stands before no answer. */
+static const struct {
+    const char *name, *before, *before_last, *after, *prompt_only;
+} public[] = {
+    {"llama3", "", "", "<|eot_id|>", ""},
+    {"llama3_1", "", "", "<|eot_id|>", ""},
+    {"llama3_2", "", "", "<|eot_id|>", ""},
+    {"qwen2_5", "", "", "<|im_end|>\n", ""},
+    {"qwen3", "", "<think>\n\n</think>\n\n", "<|im_end|>\n", ""},
+    {"phi3", "", "", "<|end|>\n", ""},
+    {"phi3_5", "", "", "<|end|>\n", ""},
+    {"gemma", "", "", "<end_of_turn>\n", ""},
+    {"gemma3", "", "", "<end_of_turn>\n", ""},
+    {"cohere", "", "", "<|END_OF_TURN_TOKEN|>", ""},
+    {"deepseekv3", "", "", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<think>\n"},
+    {"deepseek_r1_distill", "", "", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<think>\n"},
+    {"glm4moe", "\n<think></think>\n", "\n<think></think>\n", "", ""},
+    {"lfm2", "", "", "<|im_end|>\n", ""},
+};
+
+static size_t public_index(const char *name)
+{
+    for (size_t i = 0; i < sizeof public / sizeof *public; i++)
+        if (strcmp(public[i].name, name) == 0)
+            return i;
+    fail_msg("%s is not in the table", name);
+    return 0;
+}
+
+static struct chat_template *public_template(const char *folder, const char *name)
+{
+    struct err err;
+    struct buf text;
+    char *file = xasprintf("%s/%s.jinja", folder, name);
+    buf_init(&text, 1 << 20);
+    if (file_read(file, &text, &err))
+        fail_msg("%s", err.text);
+    struct chat_template *t = chat_template_new(text.data, text.len, &err);
+    if (!t)
+        fail_msg("%s: %s", name, err.text);
+    chat_template_set(t, "bos_token", json_string("<s>"));
+    chat_template_set(t, "eos_token", json_string("</s>"));
+    buf_release(&text);
+    free(file);
+    return t;
+}
+
+static size_t messages_of(struct message *m, const json_t *conversation)
+{
+    size_t n = json_array_size(conversation);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *o = json_array_get(conversation, i);
+        m[i] = (struct message){(char *)json_string_value(json_object_get(o, "role")),
+                                (char *)json_string_value(json_object_get(o, "content"))};
+    }
+    return n;
+}
+
+/* The answers are content and end of turn; what is before the last one is the prompt that asks for it. */
+static void expect_answers(const struct chat_template *t, size_t k, const struct message *m, size_t n)
+{
+    struct buf text, prompt;
+    struct chat_spans spans = {0};
+    struct err err;
+    buf_init(&text, 100000);
+    buf_init(&prompt, 100000);
+    if (chat_render(t, m, n, false, &spans, &text, &err))
+        fail_msg("%s: %s", public[k].name, err.text);
+    size_t at = 0, answers = 0, told = 0;
+    for (size_t i = 0; i < n; i++)
+        answers += strcmp(m[i].role, "assistant") == 0;
+    for (size_t i = 0; i < spans.n; i++) {
+        const struct chat_span *s = &spans.data[i];
+        assert_int_equal(s->start, at);
+        at = s->end;
+        if (s->kind == CHAT_CONTEXT)
+            continue;
+        bool last = ++told == answers && s->message + 1 == n;
+        assert_string_equal(m[s->message].role, "assistant");
+        char *want = xasprintf("%s%s%s", last ? public[k].before_last : public[k].before,
+                               m[s->message].content, public[k].after),
+             *got = xstrndup(text.data + s->start, s->end - s->start);
+        assert_string_equal(got, want);
+        if (last) {
+            if (chat_render(t, m, s->message, true, NULL, &prompt, &err))
+                fail_msg("%s: %s", public[k].name, err.text);
+            char *before = xasprintf("%.*s%s", (int)s->start, text.data, public[k].prompt_only);
+            assert_string_equal(prompt.data, before);
+            free(before);
+        }
+        free(want);
+        free(got);
+    }
+    assert_int_equal(at, text.len);
+    assert_int_equal(told, answers);
+    chat_spans_release(&spans);
+    buf_release(&text);
+    buf_release(&prompt);
+}
+
+static void test_public_templates(void **state)
+{
+    (void)state;
+    const char *shared = shared_folder();
+    char *folder = shared ? path_join(shared, "golden/chat-templates") : NULL;
+    if (!folder || !file_is_dir(folder)) {
+        print_message("the shared folder is not there: the templates of public models are skipped\n");
+        free(folder);
+        skip();
+    }
+    char *path = path_join(folder, "expected.json");
+    setenv("SOURCE_DATE_EPOCH", "1795392000", 1);
+    json_t *o = golden_json(path), *row;
+    const json_t *conversations = json_object_get(o, "conversations");
+    struct chat_template *t = NULL;
+    const char *loaded = "";
+    size_t i, bad = 0;
+    json_array_foreach(json_object_get(o, "cases"), i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "template")),
+                   *want = json_string_value(json_object_get(row, "text")),
+                   *refusal = json_string_value(json_object_get(row, "error"));
+        struct message m[8];
+        size_t k = public_index(name),
+               n = messages_of(m, json_array_get(conversations, (size_t)json_integer_value(json_object_get(
+                                                                    row, "conversation"))));
+        bool prompt = json_is_true(json_object_get(row, "add_generation_prompt"));
+        if (strcmp(name, loaded) != 0) {
+            chat_template_free(t);
+            t = public_template(folder, name);
+            loaded = name;
+        }
+        struct err err = {""};
+        struct buf text;
+        buf_init(&text, 100000);
+        int rc = chat_render(t, m, n, prompt, NULL, &text, &err);
+        bool ok = want ? rc == 0 && strcmp(text.data, want) == 0 : rc != 0 && strstr(err.text, refusal);
+        if (!ok) {
+            print_message("%s, conversation %zu\n    gives  %s\n    wanted %s\n", name, i, rc ? err.text : text.data,
+                          want ? want : refusal);
+            bad++;
+        }
+        buf_release(&text);
+        if (want && !prompt)
+            expect_answers(t, k, m, n);
+    }
+    assert_int_equal(i, 8 * sizeof public / sizeof *public);
+    assert_int_equal(bad, 0);
+    chat_template_free(t);
+    unsetenv("SOURCE_DATE_EPOCH");
+    json_decref(o);
+    free(path);
+    free(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_render),  cmocka_unit_test(test_spellings),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_spans),
         cmocka_unit_test(test_encode),  cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_smollm2),
+        cmocka_unit_test(test_smollm2), cmocka_unit_test(test_public_templates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
