@@ -25,6 +25,73 @@ struct chat_template {
     char *problem;        /* why answers cannot be told; NULL: they can */
 };
 
+/* ---- messages and rows ---- */
+
+bool message_needs_content(const json_t *record)
+{
+    const char *role = json_string_value(json_object_get(record, "role"));
+    return !role || strcmp(role, "assistant") != 0 ||
+           json_array_size(json_object_get(record, "tool_calls")) == 0;
+}
+
+json_t *message_fields(const json_t *record)
+{
+    json_t *fields = json_object(), *value;
+    const char *key;
+    json_object_foreach((json_t *)record, key, value)
+        if (strcmp(key, "role") != 0 && strcmp(key, "content") != 0 && !json_is_null(value))
+            json_object_set(fields, key, value);
+    if (!json_is_string(json_object_get(record, "content")))
+        json_object_set_new(fields, "content", json_null());
+    if (json_object_size(fields))
+        return fields;
+    json_decref(fields);
+    return NULL;
+}
+
+void message_fields_add(struct buf *b, const struct message *m)
+{
+    char *text = m->fields ? json_dumps(m->fields, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    if (text) {
+        buf_str(b, text);
+        buf_str(b, "\n");
+    }
+    free(text);
+}
+
+int chat_row_variables(json_t **out, const json_t *record, struct err *err)
+{
+    static const char *const lists[] = {"tools", "documents"};
+    json_t *variables = json_object(), *kwargs = json_object_get(record, "chat_template_kwargs");
+    *out = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        json_t *v = json_object_get(record, lists[i]), *parsed = NULL;
+        if (json_is_string(v))
+            v = parsed = json_loads(json_string_value(v), JSON_REJECT_DUPLICATES, NULL);
+        else
+            json_incref(v);
+        if (json_is_array(v)) {
+            json_object_set(variables, lists[i], v);
+        } else if (parsed || !(json_is_null(v) || !json_object_get(record, lists[i]))) {
+            json_decref(v);
+            json_decref(variables);
+            return err_set(err, "the field \"%s\" must be a list of objects", lists[i]);
+        }
+        json_decref(v);
+    }
+    if (kwargs && !json_is_null(kwargs) && !json_is_object(kwargs)) {
+        json_decref(variables);
+        return err_set(err, "the field \"chat_template_kwargs\" must be an object");
+    }
+    if (json_is_object(kwargs))
+        json_object_update(variables, kwargs);
+    if (json_object_size(variables))
+        *out = variables;
+    else
+        json_decref(variables);
+    return 0;
+}
+
 /* ---- rendering ---- */
 
 /* Names that a message's reasoning is passed under, in the order in which transformers takes them. */

@@ -26,6 +26,18 @@ struct message {
     json_t *fields;
 };
 
+/* Fields for a message from a record {"role": .., "content": .., ..}: a new reference, or NULL where there
+ * are no others.  A message may go without content if it is an assistant's with tool_calls. */
+json_t *message_fields(const json_t *record);
+bool message_needs_content(const json_t *record);
+
+/* The fields as one line of JSON, to be hashed or compared; nothing where there are none. */
+void message_fields_add(struct buf *b, const struct message *m);
+
+/* The variables of its own that a row brings: tools, documents (lists, also as JSON text) and what
+ * chat_template_kwargs (an object) holds, as chat_render_with() takes them; *out is NULL where it brings none. */
+int chat_row_variables(json_t **out, const json_t *record, struct err *err);
+
 struct chat_template;
 
 /* From the text of a template (text[0..n), as in a GGUF's tokenizer.chat_template), or from a
