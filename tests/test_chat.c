@@ -323,6 +323,16 @@ static void expect_default_system(const char *folder, const char *want)
     chat_template_free(t);
 }
 
+static void expect_rendered(const char *folder, const char *want)
+{
+    struct err err;
+    struct chat_template *t = chat_template_open(folder, &err);
+    if (!t)
+        fail_msg("%s", err.text);
+    expect_text(t, NULL, 0, false, want);
+    chat_template_free(t);
+}
+
 static void put_config(const char *folder, json_t *config)
 {
     char *text = json_dumps(config, 0);
@@ -352,6 +362,12 @@ static void test_folder(void **state)
     assert_non_null(strstr(err.text, "line 1"));
     put(folder, "chat_template.jinja", WITH_SYSTEM);
     expect_default_system(folder, "You're \"kind\"");
+    /* Special tokens are text, or objects; the map comes second. */
+    put_config(folder, json_pack("{s:s, s:{s:s}, s:n}", "bos_token", "<s>", "eos_token", "content", "</s>", "pad_token"));
+    put(folder, "chat_template.jinja", "{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}");
+    expect_rendered(folder, "<s></s>False");
+    put(folder, "special_tokens_map.json", "{\"eos_token\": \"<end>\"}");
+    expect_rendered(folder, "<s><end>False");
     put(folder, "chat_template.jinja", "{% other %}");
     assert_null(chat_template_open(folder, &err));
     assert_non_null(
@@ -401,6 +417,243 @@ static void test_smollm2(void **state)
     tokenizer_free(tokenizer);
     free(path);
     free(folder);
+}
+
+/* ---- templates of our own: how answers are told ---- */
+
+#define EACH(body) "{% for m in messages %}" body "{% endfor %}"
+
+static const struct {
+    const char *what, *template;
+    const char *text; /* of `talk_two`, after which no prompt asks */
+    const char *answers[2];
+    const char *end_of_turn, *generation_prompt, *default_system;
+    const char *problem; /* why answers cannot be told: a part of the sentence */
+} forms[] = {
+    {.what = "what asks stands in the user's message",
+     .template = "{{ bos_token }}" EACH("{% if m.role == 'user' %}[ASK] {{ m.content }} [/ASK]{% else %}"
+                                        " {{ m.content | trim }}{{ eos_token }}{% endif %}"),
+     .text = "<s>[ASK] one [/ASK] two</s>[ASK] three [/ASK] four</s>",
+     .answers = {" two</s>", " four</s>"},
+     .end_of_turn = "</s>",
+     .generation_prompt = ""},
+    {.what = "the first token is part of the first message, the last one of none",
+     .template = EACH("{% set c = '<' ~ m.role ~ '>' ~ m.content ~ '<end>' %}{% if loop.first %}{% set c = bos_token ~ c "
+                      "%}{% endif %}{{ c }}") "{% if add_generation_prompt %}<assistant>{% else %}{{ eos_token }}{% endif %}",
+     .text = "<s><user>one<end><assistant>two<end><user>three<end><assistant>four<end></s>",
+     .answers = {"two<end>", "four<end>"},
+     .end_of_turn = "<end>",
+     .generation_prompt = "<assistant>"},
+    {.what = "generation blocks",
+     .template = EACH("{% if m.role == 'assistant' %}A: {% generation %}{{ m.content }}#{% endgeneration %};\n"
+                      "{% else %}U: {{ m.content }};\n{% endif %}") "{% if add_generation_prompt %}A: {% endif %}",
+     .text = "U: one;\nA: two#;\nU: three;\nA: four#;\n",
+     .answers = {"two#", "four#"},
+     .end_of_turn = "#;",
+     .generation_prompt = "A: "},
+    {.what = "the last answer has a place for thoughts",
+     .template = EACH("<{{ m.role }}>{% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}{{ m.content "
+                      "}}<end>\n") "{% if add_generation_prompt %}<assistant>{% if no_thoughts %}<think></think>{% endif "
+                                   "%}{% endif %}",
+     .text = "<user>one<end>\n<assistant>two<end>\n<user>three<end>\n<assistant><think></think>four<end>\n",
+     .answers = {"two<end>\n", "<think></think>four<end>\n"},
+     .end_of_turn = "<end>",
+     .generation_prompt = "<assistant>"},
+    {.what = "the prompt asks for thoughts that answers do not keep",
+     .template = EACH("<{{ m.role }}>{{ m.content.split('</think>')[-1] }}<end>") "{% if add_generation_prompt "
+                                                                                "%}<assistant><think>{% endif %}",
+     .text = "<user>one<end><assistant>two<end><user>three<end><assistant>four<end>",
+     .answers = {"two<end>", "four<end>"},
+     .end_of_turn = "<end>",
+     .generation_prompt = "<assistant><think>"},
+    {.what = "a default system message in front of the loop, and a loop that only looks",
+     .template = "{% if messages[0].role == 'system' %}{% set s = messages[0].content %}{% set messages = messages[1:] %}"
+                 "{% else %}{% set s = 'Be kind.' %}{% endif %}S:{{ s }}\n" EACH("{% if m.role == 'user' %}{{ '\n' }}{% endif %}") EACH("{{ m.role[0] }}:{{ m.content }}\n") "{% if add_generation_prompt %}a:{% endif %}",
+     .text = "S:Be kind.\n\n\nu:one\na:two\nu:three\na:four\n",
+     .answers = {"two\n", "four\n"},
+     .end_of_turn = "",
+     .generation_prompt = "a:",
+     .default_system = "Be kind."},
+    {.what = "a macro writes the message, nothing ends it",
+     .template = "{% macro show(m) %}<{{ m.role }}>{{ m.content }}{% endmacro %}" EACH("{{ show(m) }}") "{% if "
+                 "add_generation_prompt %}<assistant>{% endif %}",
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .answers = {"two", "four"},
+     .end_of_turn = "",
+     .generation_prompt = "<assistant>"},
+    {.what = "messages by their index",
+     .template = "{% for i in range(messages | length) %}<{{ messages[i].role }}>{{ messages[i].content }}{% endfor %}",
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "the whole in a variable",
+     .template = "{% set all %}" EACH("<{{ m.role }}>{{ m.content }}") "{% endset %}{{ all }}",
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "answers twice",
+     .template = EACH("<{{ m.role }}>{{ m.content }}") EACH("{{ m.content if m.role == 'assistant' }}"),
+     .text = "<user>one<assistant>two<user>three<assistant>fourtwofour",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "generation in a macro",
+     .template = "{% macro show(m) %}{% generation %}{{ m.content }}{% endgeneration %}{% endmacro %}" EACH(
+         "<{{ m.role }}>{{ show(m) if m.role == 'assistant' else m.content }}"),
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .end_of_turn = "",
+     .generation_prompt = "",
+     .problem = "within a macro or a set block"},
+};
+
+static const struct message talk_two[] = {
+    {"user", "one"}, {"assistant", "two"}, {"user", "three"}, {"assistant", "four"}};
+
+static struct chat_template *form_template(size_t i)
+{
+    struct chat_template *t = template_of(forms[i].template);
+    chat_template_set(t, "bos_token", json_string("<s>"));
+    chat_template_set(t, "eos_token", json_string("</s>"));
+    return t;
+}
+
+static void expect_same(const char *what, const char *name, const char *got, const char *want)
+{
+    if (!got != !want || (got && strcmp(got, want) != 0))
+        fail_msg("%s: %s is '%s', wanted '%s'", what, name, got ? got : "none", want ? want : "none");
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct chat_template *t = form_template(i);
+        struct chat_spans spans = {0};
+        struct buf text;
+        struct err err = {""};
+        buf_init(&text, 10000);
+        expect_text(t, talk_two, 4, false, forms[i].text);
+        int rc = chat_render(t, talk_two, 4, false, &spans, &text, &err);
+        if (forms[i].problem ? rc == 0 || !strstr(err.text, forms[i].problem) : rc != 0)
+            fail_msg("%s: '%s'", forms[i].what, err.text);
+        expect_same(forms[i].what, "the end of turn", chat_turn_end(t), forms[i].end_of_turn);
+        expect_same(forms[i].what, "the default system message", chat_default_system(t), forms[i].default_system);
+        if (!forms[i].problem) {
+            expect_same(forms[i].what, "the generation prompt", chat_generation_prompt(t), forms[i].generation_prompt);
+            assert_null(chat_spans_problem(t));
+        }
+        size_t at = 0, answers = 0;
+        for (size_t k = 0; rc == 0 && k < spans.n; k++) {
+            const struct chat_span *s = &spans.data[k];
+            assert_int_equal(s->start, at);
+            at = s->end;
+            if (s->kind == CHAT_CONTEXT)
+                continue;
+            char *got = xstrndup(text.data + s->start, s->end - s->start);
+            expect_same(forms[i].what, "an answer", got, forms[i].answers[answers]);
+            assert_int_equal(s->message, 2 * answers + 1);
+            answers++;
+            free(got);
+        }
+        assert_int_equal(answers, forms[i].problem ? 0 : 2);
+        chat_spans_release(&spans);
+        buf_release(&text);
+        chat_template_free(t);
+    }
+}
+
+/* Prompts are prefixes and only answers are trained, whatever the template; where answers cannot be told,
+ * a conversation can still be a prompt. */
+static void test_forms_encoded(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = small_tokenizer();
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct chat_template *t = form_template(i);
+        struct err err;
+        struct encoded prompt = encode(t, tokenizer, talk_two, 3, true, 3), whole = {0};
+        buf_init(&whole.mask, 1000);
+        int rc = chat_encode(t, tokenizer, talk_two, 4, false, 3, &whole.ids, &whole.mask, &err);
+        if (forms[i].problem) {
+            assert_int_equal(rc, -1);
+            assert_non_null(strstr(err.text, forms[i].problem));
+        } else {
+            if (rc)
+                fail_msg("%s: %s", forms[i].what, err.text);
+            expect_trained(&whole, tokenizer, forms[i].answers[1]);
+            if (!strstr(forms[i].what, "do not keep"))
+                expect_prefix(&prompt, &whole);
+        }
+        encoded_release(&prompt);
+        encoded_release(&whole);
+        chat_template_free(t);
+    }
+    tokenizer_free(tokenizer);
+}
+
+/* Variables of the template and of one conversation, and what else messages have. */
+static void test_variables(void **state)
+{
+    (void)state;
+    struct err err;
+    struct buf text;
+    struct chat_template *t = form_template(3);
+    chat_template_set(t, "no_thoughts", json_true());
+    assert_string_equal(chat_generation_prompt(t), "<assistant><think></think>");
+    struct chat_spans spans = {0};
+    buf_init(&text, 10000);
+    assert_int_equal(chat_render(t, talk_two, 4, false, &spans, &text, &err), 0);
+    assert_int_equal(spans.data[spans.n - 1].kind, CHAT_ANSWER);
+    assert_string_equal(text.data + spans.data[spans.n - 1].start, "four<end>\n");
+    chat_spans_release(&spans);
+    chat_template_free(t);
+
+    t = template_of("{{ tools | tojson }}{{ documents is none }}{{ k }}\n" EACH(
+        "{{ m.role }}:{{ m.content if m.content is defined else '-' }}{% for c in m.tool_calls or [] %} {{ c.function.name "
+        "}}({{ c.function.arguments | tojson }}){% endfor %}{{ m.reasoning_content }}{{ m.thinking }};") "{% if "
+                    "add_generation_prompt %}assistant:{% endif %}");
+    json_t *call = json_pack("{s:s, s:n, s:[{s:{s:s, s:{s:i}}}], s:n, s:s}", "role", "assistant", "content", "tool_calls",
+                             "function", "name", "f", "arguments", "x", 1, "name", "reasoning", "Hm"),
+           *row = json_pack("{s:s, s:{s:i}, s:[]}", "tools", "[{\"name\": \"f\"}]", "chat_template_kwargs", "k", 5, "messages"),
+           *variables;
+    struct message talk_call[] = {{"user", "go"}, {"assistant", "", message_fields(call)}, {"tool", "1"}};
+    assert_false(message_needs_content(call));
+    if (chat_row_variables(&variables, row, &err))
+        fail_msg("%s", err.text);
+    buf_clear(&text);
+    if (chat_render_with(t, variables, talk_call, 3, true, &spans, &text, &err))
+        fail_msg("%s", err.text);
+    assert_string_equal(text.data, "[{\"name\": \"f\"}]True5\nuser:go;assistant:- f({\"x\": 1})HmHm;tool:1;assistant:");
+    assert_int_equal(spans.n, 6);
+    assert_int_equal(spans.data[3].kind, CHAT_ANSWER);
+    assert_int_equal(spans.data[3].end - spans.data[3].start, strlen("- f({\"x\": 1})HmHm;"));
+    chat_spans_release(&spans);
+    expect_text(t, talk_two, 1, false, "nullTrue\nuser:one;");
+    json_decref(talk_call[1].fields);
+    json_decref(variables);
+
+    json_object_set_new(row, "tools", json_string("{"));
+    assert_int_equal(chat_row_variables(&variables, row, &err), -1);
+    assert_non_null(strstr(err.text, "\"tools\" must be a list"));
+    json_object_set_new(row, "tools", json_null());
+    json_object_set_new(row, "chat_template_kwargs", json_string("x"));
+    assert_int_equal(chat_row_variables(&variables, row, &err), -1);
+    assert_non_null(strstr(err.text, "\"chat_template_kwargs\" must be an object"));
+    json_object_clear(row);
+    assert_int_equal(chat_row_variables(&variables, row, &err), 0);
+    assert_null(variables);
+    json_object_clear(call);
+    assert_true(message_needs_content(call));
+    json_decref(call);
+    json_decref(row);
+    chat_template_free(t);
+
+    /* What the template refuses is said in its words. */
+    t = template_of(EACH("{% if m.role == 'system' %}\n{{ raise_exception('no system message, please') }}{% endif %}"));
+    const struct message system = {"system", "x"};
+    assert_int_equal(chat_render(t, &system, 1, false, NULL, &text, &err), -1);
+    assert_string_equal(err.text, "the chat template: line 2: the template refuses: no system message, please");
+    buf_release(&text);
+    chat_template_free(t);
 }
 
 /* ---- templates of public models, where they are at hand ---- */
@@ -567,7 +820,9 @@ int main(void)
         cmocka_unit_test(test_render),  cmocka_unit_test(test_spellings),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_spans),
         cmocka_unit_test(test_encode),  cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_smollm2), cmocka_unit_test(test_public_templates),
+        cmocka_unit_test(test_smollm2), cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_forms_encoded), cmocka_unit_test(test_variables),
+        cmocka_unit_test(test_public_templates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

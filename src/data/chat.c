@@ -18,7 +18,8 @@ struct chat_template {
     json_t *variables;
     /* What conversations of our own show of it; see look_at(). */
     char *generation_prompt; /* NULL: it cannot be told */
-    char *header;            /* what stands before an answer, where that is something else */
+    char *headers[2];        /* what stands before the last answer, and before one that is not, where that is
+                              * something else */
     char *turn_end;
     char *default_system; /* NULL: none */
     char *default_part;   /* how it stands in front of the first message, within its round */
@@ -206,8 +207,8 @@ static bool begins(const struct buf *text, size_t at, size_t end, const char *wo
 static int find_answer(const struct chat_template *t, const struct place *p, size_t message,
                        const struct buf *text, size_t *start, struct err *err)
 {
-    const char *words[] = {t->generation_prompt, t->header};
-    for (size_t i = 0; i < 2; i++) {
+    const char *words[] = {t->generation_prompt, t->headers[0], t->headers[1]};
+    for (size_t i = 0; i < 3; i++) {
         if (!words[i])
             continue;
         size_t at = p->start;
@@ -307,7 +308,7 @@ static int find_spans(struct chat_spans *spans, const struct chat_template *t,
 struct look {
     struct buf text;
     struct jinja_marks marks;
-    struct place places[2];
+    struct place places[3];
     struct err err;
     bool done;
 };
@@ -340,23 +341,39 @@ static char *without_space(const char *s, size_t n)
     return xstrndup(s, n);
 }
 
+/* What is written in the round of the second message, an answer, before its words; NULL: it is not there.
+ * *after, *n_after: what comes after them. */
+static char *before_answer(const struct look *l, const char **after, size_t *n_after)
+{
+    const struct place *p = &l->places[1];
+    if (!l->done || !p->found || p->unclear)
+        return NULL;
+    const char *from = l->text.data + p->start, *end = l->text.data + p->end,
+               *words = strstr(from, ANSWER_SAYS);
+    if (!words || words >= end)
+        return NULL;
+    *after = words + strlen(ANSWER_SAYS);
+    *n_after = (size_t)(end - *after);
+    return xstrndup(from, (size_t)(words - from));
+}
+
 static void learn_answers(struct chat_template *t, const struct message *user,
                           const struct message *answer)
 {
-    const struct message talk[2] = {*user, *answer};
-    struct look ask, told;
+    const struct message talk[3] = {*user, *answer, *user};
+    struct look ask, told, more;
+    const char *after;
+    size_t n_after;
     look_at(&ask, t, talk, 1, true);
     look_at(&told, t, talk, 2, false);
-    const struct place *asked = &ask.places[0], *p = &told.places[1];
+    look_at(&more, t, talk, 3, false);
+    const struct place *asked = &ask.places[0];
     if (ask.done && asked->found && !asked->unclear)
         t->generation_prompt = xstrndup(ask.text.data + asked->end, ask.text.len - asked->end);
-    const char *words = told.done && p->found && !p->unclear
-                            ? strstr(told.text.data + p->start, ANSWER_SAYS)
-                            : NULL;
-    if (words && words < told.text.data + p->end) {
-        const char *after = words + strlen(ANSWER_SAYS);
-        t->header = xstrndup(told.text.data + p->start, (size_t)(words - told.text.data) - p->start);
-        t->turn_end = without_space(after, (size_t)(told.text.data + p->end - after));
+    t->headers[1] = before_answer(&more, &after, &n_after);
+    t->headers[0] = before_answer(&told, &after, &n_after);
+    if (t->headers[0]) {
+        t->turn_end = without_space(after, n_after);
     } else if (!told.done) {
         t->problem = xasprintf("%.400s", told.err.text);
     } else {
@@ -366,6 +383,7 @@ static void learn_answers(struct chat_template *t, const struct message *user,
         t->turn_end = xstrdup("");
     look_end(&ask);
     look_end(&told);
+    look_end(&more);
 }
 
 /* What stands where a system message would stand, in a conversation that has none. */
@@ -396,12 +414,13 @@ static void learn_default_system(struct chat_template *t, const struct message *
 static void forget(struct chat_template *t)
 {
     free(t->generation_prompt);
-    free(t->header);
+    free(t->headers[0]);
+    free(t->headers[1]);
     free(t->turn_end);
     free(t->default_system);
     free(t->default_part);
     free(t->problem);
-    t->generation_prompt = t->header = t->turn_end = t->default_system = t->default_part = t->problem =
+    t->generation_prompt = t->headers[0] = t->headers[1] = t->turn_end = t->default_system = t->default_part = t->problem =
         NULL;
 }
 
