@@ -242,7 +242,7 @@ static int add_message(struct chat_spans *spans, size_t *at, const struct chat_t
                        const struct jinja_marks *marks, size_t *g, bool needed,
                        const struct buf *text, struct err *err)
 {
-    size_t start;
+    size_t start = 0;
     struct err why;
     if (jinja_has_generation(t->jinja)) {
         for (; *g < marks->n && marks->data[*g].start < p->end; ++*g)

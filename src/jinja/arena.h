@@ -16,6 +16,7 @@
 
 #include <setjmp.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "util/err.h"
@@ -32,11 +33,12 @@ struct arena {
     size_t steps;         /* left */
     size_t depth;         /* of what calls itself */
     size_t line;          /* of the template, for sentences */
+    int64_t now;          /* what strftime_now() takes for the time */
     struct err *err;      /* may be NULL */
     jmp_buf out;
 };
 
-#define ARENA_STEPS ((size_t)50 << 20)
+#define ARENA_STEPS ((size_t)32 << 20)
 #define ARENA_DEPTH 1000
 
 void arena_init(struct arena *a, size_t ceiling, struct err *err);

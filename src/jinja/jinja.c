@@ -2,6 +2,7 @@
 #include "jinja/jinja.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "jinja/builtins.h"
 #include "jinja/operators.h"
@@ -16,6 +17,7 @@
 struct jinja {
     struct arena arena;
     struct tree tree;
+    time_t now; /* when it was read: all its renders have one time */
 };
 
 /* Variables of a template, a round of a loop, or a call; names that are not here are looked for in
@@ -664,6 +666,7 @@ struct jinja *jinja_new(const char *text, size_t n, struct err *err)
         return NULL;
     }
     struct jinja *t = xcalloc(1, sizeof *t);
+    t->now = time(NULL);
     volatile bool done = false;
     arena_init(&t->arena, MAX_PARSE, err);
     if (!setjmp(t->arena.out)) {
@@ -713,6 +716,7 @@ int jinja_render(const struct jinja *t, const json_t *variables, const char *tra
     size_t before = out->len;
     volatile int rc = -1;
     arena_init(a, MAX_RENDER, err);
+    a->now = t->now;
     if (!setjmp(a->out)) {
         struct machine m = {.a = a, .out = out, .marks = marks, .item = JINJA_NO_ITEM};
         m.frame = frame_new(&m, NULL);

@@ -50,7 +50,8 @@ void jinja_marks_release(struct jinja_marks *marks);
 /* Append what the template makes of `variables` (an object, whose names the template sees) to `out`.
  * `tracked` names a variable, a list of objects, whose items are marked; it and `marks` may be NULL.
  * Returns 0, or -1 with "line 3: ..", and then `out` is as before.  Past its ceiling out->overflow is
- * set.  strftime_now() takes SOURCE_DATE_EPOCH where that is set. */
+ * set.  strftime_now() gives the time at which the template was read, or
+ * SOURCE_DATE_EPOCH (in UTC) where that is set. */
 int jinja_render(const struct jinja *t, const json_t *variables, const char *tracked,
                  struct jinja_marks *marks, struct buf *out, struct err *err);
 

@@ -635,7 +635,7 @@ static struct value formatted_time(struct arena *a, const struct args *args)
     text_add(&format, "|", 2); /* an empty result is one, too */
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
     char *end = NULL;
-    time_t now = epoch ? (time_t)strtoll(epoch, &end, 10) : time(NULL);
+    time_t now = epoch ? (time_t)strtoll(epoch, &end, 10) : (time_t)a->now;
     struct tm tm;
     if (epoch && (!*epoch || *end))
         arena_fail(a, "SOURCE_DATE_EPOCH is '%.40s': it must be a number of seconds", epoch);
