@@ -444,6 +444,13 @@ static const struct {
      .answers = {"two<end>", "four<end>"},
      .end_of_turn = "<end>",
      .generation_prompt = "<assistant>"},
+    {.what = "what asks is written in the round of the last message",
+     .template = EACH("<{{ m.role }}>\n{{ m.content }}{{ eos_token }}\n{% if loop.last and add_generation_prompt %}\n"
+                      "{{ '<assistant>\n' }}{% endif %}"),
+     .text = "<user>\none</s>\n<assistant>\ntwo</s>\n<user>\nthree</s>\n<assistant>\nfour</s>\n",
+     .answers = {"two</s>\n", "four</s>\n"},
+     .end_of_turn = "</s>",
+     .generation_prompt = "<assistant>\n"},
     {.what = "generation blocks",
      .template = EACH("{% if m.role == 'assistant' %}A: {% generation %}{{ m.content }}#{% endgeneration %};\n"
                       "{% else %}U: {{ m.content }};\n{% endif %}") "{% if add_generation_prompt %}A: {% endif %}",
@@ -494,6 +501,11 @@ static const struct {
     {.what = "answers twice",
      .template = EACH("<{{ m.role }}>{{ m.content }}") EACH("{{ m.content if m.role == 'assistant' }}"),
      .text = "<user>one<assistant>two<user>three<assistant>fourtwofour",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "contents that are lists",
+     .template = EACH("<{{ m.role }}>{% for part in m.content %}{{ part.text }}{% endfor %}<end>"),
+     .text = "<user><end><assistant><end><user><end><assistant><end>",
      .end_of_turn = "",
      .problem = "does not write it in a loop over the messages"},
     {.what = "generation in a macro",
@@ -596,7 +608,10 @@ static void test_variables(void **state)
     (void)state;
     struct err err;
     struct buf text;
-    struct chat_template *t = form_template(3);
+    size_t thoughts = 0;
+    while (!strstr(forms[thoughts].template, "no_thoughts"))
+        thoughts++;
+    struct chat_template *t = form_template(thoughts);
     chat_template_set(t, "no_thoughts", json_true());
     assert_string_equal(chat_generation_prompt(t), "<assistant><think></think>");
     struct chat_spans spans = {0};

@@ -51,8 +51,7 @@ static void test_golden(void **state)
     json_t *golden = golden_json(GOLDEN), *row;
     const json_t *variables = json_object_get(golden, "variables");
     size_t i, bad = 0;
-    json_array_foreach(json_object_get(golden, "cases"), i, row)
-    {
+    json_array_foreach(json_object_get(golden, "cases"), i, row) {
         struct err err = {""};
         const json_t *template = json_object_get(row, "template"), *text = json_object_get(row, "text");
         const char *source = json_string_value(template), *sentence = refusal(source);
@@ -74,7 +73,6 @@ static void test_golden(void **state)
     json_decref(golden);
 }
 
-
 /* What Jinja knows, or Python, and hone does not: by name, and with the line. */
 static void test_refused(void **state)
 {
@@ -89,8 +87,6 @@ static void test_refused(void **state)
         {"{{ xs | map('truncate', 3) | list }}", "the filter 'truncate' is not supported"},
         {"{{ xs | select('escaped') | list }}", "the test 'escaped' is not supported"},
         {"{{ xs | selectattr('a', 'filter') | list }}", "the test 'filter' is not supported"},
-        {"{{ xs | map('e') | list }}", "the filter 'e' is not supported"},
-        {"{% set f = 'e' %}{{ xs | map(f) | list }}", "map with the filter 'e' is not supported"},
         {"{{ s is escaped }}", "the test 'escaped' is not supported"},
         {"{% call f() %}x{% endcall %}", "the statement 'call' is not supported here"},
         {"{% filter upper %}x{% endfilter %}", "the statement 'filter' is not supported here"},
@@ -115,10 +111,12 @@ static void test_refused(void **state)
         {"{% macro f() %}{{ varargs }}{% endmacro %}{{ f() }}", "'varargs' is not supported"},
         {"{% macro f() %}{% endmacro %}{{ f.name }}", "the attribute 'name' of a macro is not supported"},
         {"{{ function() }}", "'function' is undefined and cannot be called"},
-        {"{{ (s | safe) + '<' }}", "the filter 'safe' is only supported as the last one"},
-        {"{% set x = s | e %}", "the filter 'e' is only supported as the last one"},
-        {"{{ s | e | upper }}", "the filter 'e' is only supported as the last one"},
-        {"{{ [s | e] }}", "the filter 'e' is only supported as the last one"},
+        {"{{ (s | safe) + '<' }}", "+ is not supported on the text that safe or escape made"},
+        {"{{ s | e | upper }}", "upper is not supported on the text that safe"},
+        {"{{ (s | e)[1:] }}", "a slice is not supported on the text that safe"},
+        {"{{ (s | e)[0] }}", "an index is not supported on the text that safe"},
+        {"{{ (s | e).strip() }}", "an attribute is not supported on the text that safe"},
+        {"{{ s | indent(s | e) }}", "indent is not supported on the text that safe"},
         {"{{ '\\N{DASH}' }}", "\\N in a string is not supported"},
         {"{{ '\\ud800' }}", "the escape of no character in it: U+D800"},
         {"{{ 0x10 }}", "the number '0' is not supported: write it in decimal"},
@@ -151,11 +149,9 @@ static void test_refused(void **state)
     const json_t *golden = golden_json(GOLDEN);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err err = {""};
-        char *got = render(cases[i].template, strlen(cases[i].template), json_object_get(golden, "variables"),
-                           &err);
+        char *got = render(cases[i].template, strlen(cases[i].template), json_object_get(golden, "variables"), &err);
         if (got || !strstr(err.text, cases[i].sentence))
-            fail_msg("%s\n    gives  %s\n    wanted %s", cases[i].template, got ? got : err.text,
-                     cases[i].sentence);
+            fail_msg("%s\n    gives  %s\n    wanted %s", cases[i].template, got ? got : err.text, cases[i].sentence);
     }
     json_decref((json_t *)golden);
 }
@@ -188,8 +184,7 @@ static void test_bounds(void **state)
         struct err err = {""};
         char *got = render(cases[i].template, strlen(cases[i].template), none, &err);
         if (got || !strstr(err.text, cases[i].sentence))
-            fail_msg("%s\n    gives  %s\n    wanted %s", cases[i].template, got ? got : err.text,
-                     cases[i].sentence);
+            fail_msg("%s\n    gives  %s\n    wanted %s", cases[i].template, got ? got : err.text, cases[i].sentence);
     }
     /* Brackets, blocks, operators and sheer size, n times. */
     static const struct {
@@ -247,12 +242,12 @@ static void test_marks(void **state)
     } cases[] = {
         {"a{% for m in messages %}[{{ m.role }}]{% endfor %}b", "i0:[system];i1:[user];i2:[assistant];i3:[tool];", false},
         {"{% for m in messages[::-1] %}{{ m.role[0] }}{% endfor %}", "i3:t;i2:a;i1:u;i0:s;", false},
-        {"{% set messages = messages[2:] %}{% for m in messages if m.role == 'tool' %}{{ m.name }}{% endfor %}",
-         "i3:f;", false},
+        {"{% set messages = messages[2:] %}{% for m in messages if m.role == 'tool' %}{{ m.name }}{% endfor %}", "i3:f;",
+         false},
         {"{% for i in range(2) %}{{ messages[i].role }}{% endfor %}", "", false},
         {"{% set x %}{% for m in messages %}{{ m.role }}{% endfor %}{% endset %}{{ x }}", "", false},
-        {"{% for m in messages[:1] %}{% for k in messages[:2] %}{{ k.role[0] }}{% endfor %};{% endfor %}",
-         "i0:su;;i0:s;i1:u;", false},
+        {"{% for m in messages[:1] %}{% for k in messages[:2] %}{{ k.role[0] }}{% endfor %};{% endfor %}", "i0:su;;i0:s;i1:u;",
+         false},
         {"{% for m in messages[1:3] %}{{ m.role }}{% generation %}({{ m.content | trim }}){% endgeneration %};{% endfor %}",
          "i1:user(Hi);;g1:(Hi);i2:assistant(Hello, <you>!);;g2:(Hello, <you>!);", false},
         {"x{% generation %}y{% endgeneration %}", "g-:y;", false},

@@ -31,8 +31,7 @@ struct chat_template {
 bool message_needs_content(const json_t *record)
 {
     const char *role = json_string_value(json_object_get(record, "role"));
-    return !role || strcmp(role, "assistant") != 0 ||
-           json_array_size(json_object_get(record, "tool_calls")) == 0;
+    return !role || strcmp(role, "assistant") != 0 || json_array_size(json_object_get(record, "tool_calls")) == 0;
 }
 
 json_t *message_fields(const json_t *record)
@@ -131,17 +130,14 @@ static int check_roles(const struct message *messages, size_t n, struct err *err
         while (role < 4 && strcmp(messages[i].role, roles[role]) != 0)
             role++;
         if (role == 4)
-            return err_set(
-                err,
-                "message %zu has the role '%.40s': only system, user, assistant and tool are known",
-                i, messages[i].role);
+            return err_set(err, "message %zu has the role '%.40s': only system, user, assistant and tool are known", i,
+                           messages[i].role);
     }
     return 0;
 }
 
-static int render(const struct chat_template *t, const json_t *more, const struct message *messages,
-                  size_t n, bool add_generation_prompt, struct jinja_marks *marks, struct buf *text,
-                  struct err *err)
+static int render(const struct chat_template *t, const json_t *more, const struct message *messages, size_t n,
+                  bool add_generation_prompt, struct jinja_marks *marks, struct buf *text, struct err *err)
 {
     json_t *variables = json_object(), *list = json_array();
     json_object_set_new(variables, "tools", json_null());
@@ -177,8 +173,7 @@ struct place {
     bool found, unclear;
 };
 
-static void find_places(struct place *places, size_t n, const struct jinja_marks *marks,
-                        const struct buf *text)
+static void find_places(struct place *places, size_t n, const struct jinja_marks *marks, const struct buf *text)
 {
     size_t covered = 0;
     for (size_t i = 0; i < marks->n; i++) {
@@ -204,8 +199,8 @@ static bool begins(const struct buf *text, size_t at, size_t end, const char *wo
 }
 
 /* Where in the round of an assistant's message the answer begins. */
-static int find_answer(const struct chat_template *t, const struct place *p, size_t message,
-                       const struct buf *text, size_t *start, struct err *err)
+static int find_answer(const struct chat_template *t, const struct place *p, size_t message, const struct buf *text,
+                       size_t *start, struct err *err)
 {
     const char *words[] = {t->generation_prompt, t->headers[0], t->headers[1]};
     for (size_t i = 0; i < 3; i++) {
@@ -226,8 +221,7 @@ static int find_answer(const struct chat_template *t, const struct place *p, siz
                    message);
 }
 
-static void add_span(struct chat_spans *spans, size_t *at, size_t end, size_t message,
-                     enum chat_span_kind kind)
+static void add_span(struct chat_spans *spans, size_t *at, size_t end, size_t message, enum chat_span_kind kind)
 {
     if (end <= *at)
         return;
@@ -237,10 +231,9 @@ static void add_span(struct chat_spans *spans, size_t *at, size_t end, size_t me
 }
 
 /* The spans of one message, whose round ends at `end`; *g: the next generation block. */
-static int add_message(struct chat_spans *spans, size_t *at, const struct chat_template *t,
-                       const struct message *m, size_t i, const struct place *p,
-                       const struct jinja_marks *marks, size_t *g, bool needed,
-                       const struct buf *text, struct err *err)
+static int add_message(struct chat_spans *spans, size_t *at, const struct chat_template *t, const struct message *m, size_t i,
+                       const struct place *p, const struct jinja_marks *marks, size_t *g, bool needed, const struct buf *text,
+                       struct err *err)
 {
     size_t start = 0;
     struct err why;
@@ -263,18 +256,19 @@ static int add_message(struct chat_spans *spans, size_t *at, const struct chat_t
 }
 
 /* first_needed: from which message on answers must be told. */
-static int find_spans(struct chat_spans *spans, const struct chat_template *t,
-                      const struct message *messages, size_t n, const struct jinja_marks *marks,
-                      size_t start, const struct buf *text, size_t first_needed, struct err *err)
+static int find_spans(struct chat_spans *spans, const struct chat_template *t, const struct message *messages, size_t n,
+                      const struct jinja_marks *marks, size_t start, const struct buf *text, size_t first_needed,
+                      struct err *err)
 {
     struct place *places = xcalloc(n, sizeof *places);
     size_t at = start, g = 0;
     int rc = 0;
     find_places(places, n, marks, text);
+    bool hopeless = t->problem && !jinja_has_generation(t->jinja);
     for (size_t i = first_needed; rc == 0 && i < n; i++)
-        if (strcmp(messages[i].role, "assistant") == 0 && (!places[i].found || places[i].unclear))
+        if (strcmp(messages[i].role, "assistant") == 0 && (hopeless || !places[i].found || places[i].unclear))
             rc = err_set(err, "it cannot be told what of the text is message %zu: %s", i,
-                         t->problem             ? t->problem
+                         t->problem          ? t->problem
                          : places[i].unclear ? "the chat template writes it in several places"
                                              : "the chat template leaves it out");
     if (rc == 0 && first_needed < n && marks->hidden)
@@ -282,17 +276,14 @@ static int find_spans(struct chat_spans *spans, const struct chat_template *t,
                           "cannot be told what of the text that is");
     for (size_t k = 0; rc == 0 && k < marks->n; k++) {
         const struct jinja_mark *m = &marks->data[k];
-        if (m->kind != JINJA_ITEM || m->item >= n || !places[m->item].found ||
-            places[m->item].unclear || places[m->item].start != m->start ||
-            places[m->item].end != m->end || m->start < at)
+        if (m->kind != JINJA_ITEM || m->item >= n || !places[m->item].found || places[m->item].unclear ||
+            places[m->item].start != m->start || places[m->item].end != m->end || m->start < at)
             continue;
         size_t i = m->item;
         add_span(spans, &at, m->start, CHAT_NO_MESSAGE, CHAT_CONTEXT);
-        if (i == 0 && t->default_part && strcmp(messages[0].role, "system") != 0 &&
-            begins(text, at, m->end, t->default_part))
+        if (i == 0 && t->default_part && strcmp(messages[0].role, "system") != 0 && begins(text, at, m->end, t->default_part))
             add_span(spans, &at, at + strlen(t->default_part), CHAT_NO_MESSAGE, CHAT_CONTEXT);
-        rc = add_message(spans, &at, t, &messages[i], i, &places[i], marks, &g, i >= first_needed, text,
-                         err);
+        rc = add_message(spans, &at, t, &messages[i], i, &places[i], marks, &g, i >= first_needed, text, err);
     }
     add_span(spans, &at, text->len, CHAT_NO_MESSAGE, CHAT_CONTEXT);
     free(places);
@@ -313,8 +304,8 @@ struct look {
     bool done;
 };
 
-static void look_at(struct look *l, const struct chat_template *t, const struct message *messages,
-                    size_t n, bool add_generation_prompt)
+static void look_at(struct look *l, const struct chat_template *t, const struct message *messages, size_t n,
+                    bool add_generation_prompt)
 {
     memset(l, 0, sizeof *l);
     buf_init(&l->text, MAX_TEMPLATE);
@@ -348,8 +339,7 @@ static char *before_answer(const struct look *l, const char **after, size_t *n_a
     const struct place *p = &l->places[1];
     if (!l->done || !p->found || p->unclear)
         return NULL;
-    const char *from = l->text.data + p->start, *end = l->text.data + p->end,
-               *words = strstr(from, ANSWER_SAYS);
+    const char *from = l->text.data + p->start, *end = l->text.data + p->end, *words = strstr(from, ANSWER_SAYS);
     if (!words || words >= end)
         return NULL;
     *after = words + strlen(ANSWER_SAYS);
@@ -357,8 +347,21 @@ static char *before_answer(const struct look *l, const char **after, size_t *n_a
     return xstrndup(from, (size_t)(words - from));
 }
 
-static void learn_answers(struct chat_template *t, const struct message *user,
-                          const struct message *answer)
+/* What the render that asks has after the user's message, which some templates write in its round: that is as long as
+ * where an answer follows it.  NULL: it cannot be told. */
+static char *after_question(const struct look *ask, const struct look *told)
+{
+    const struct place *p = &ask->places[0], *plain = &told->places[0];
+    if (!ask->done || !p->found || p->unclear)
+        return NULL;
+    size_t end = p->end, n = plain->end - plain->start;
+    if (told->done && plain->found && !plain->unclear && n <= p->end - p->start &&
+        memcmp(ask->text.data + p->start, told->text.data + plain->start, n) == 0)
+        end = p->start + n;
+    return xstrndup(ask->text.data + end, ask->text.len - end);
+}
+
+static void learn_answers(struct chat_template *t, const struct message *user, const struct message *answer)
 {
     const struct message talk[3] = {*user, *answer, *user};
     struct look ask, told, more;
@@ -367,9 +370,7 @@ static void learn_answers(struct chat_template *t, const struct message *user,
     look_at(&ask, t, talk, 1, true);
     look_at(&told, t, talk, 2, false);
     look_at(&more, t, talk, 3, false);
-    const struct place *asked = &ask.places[0];
-    if (ask.done && asked->found && !asked->unclear)
-        t->generation_prompt = xstrndup(ask.text.data + asked->end, ask.text.len - asked->end);
+    t->generation_prompt = after_question(&ask, &told);
     t->headers[1] = before_answer(&more, &after, &n_after);
     t->headers[0] = before_answer(&told, &after, &n_after);
     if (t->headers[0]) {
@@ -387,8 +388,7 @@ static void learn_answers(struct chat_template *t, const struct message *user,
 }
 
 /* What stands where a system message would stand, in a conversation that has none. */
-static void learn_default_system(struct chat_template *t, const struct message *system,
-                                 const struct message *user)
+static void learn_default_system(struct chat_template *t, const struct message *system, const struct message *user)
 {
     const struct message talk[2] = {*system, *user};
     struct look with, without;
@@ -397,8 +397,7 @@ static void learn_default_system(struct chat_template *t, const struct message *
     const char *words = with.done && without.done ? strstr(with.text.data, SYSTEM_SAYS) : NULL;
     size_t before = words ? (size_t)(words - with.text.data) : 0;
     size_t after = words ? with.text.len - before - strlen(SYSTEM_SAYS) : 0;
-    if (words && without.text.len > before + after &&
-        memcmp(without.text.data, with.text.data, before) == 0 &&
+    if (words && without.text.len > before + after && memcmp(without.text.data, with.text.data, before) == 0 &&
         memcmp(without.text.data + without.text.len - after, words + strlen(SYSTEM_SAYS), after) == 0) {
         t->default_system = xstrndup(without.text.data + before, without.text.len - before - after);
         const struct place *alone = &without.places[0], *second = &with.places[1];
@@ -451,9 +450,7 @@ static void name_template(const char *text, size_t n, struct err *err)
 struct chat_template *chat_template_new(const char *text, size_t n, struct err *err)
 {
     if (n == 0 || n > MAX_TEMPLATE) {
-        err_set(err,
-                n ? "the chat template has %zu bytes, more than %zu" : "the chat template is empty",
-                n, MAX_TEMPLATE);
+        err_set(err, n ? "the chat template has %zu bytes, more than %zu" : "the chat template is empty", n, MAX_TEMPLATE);
         return NULL;
     }
     struct jinja *jinja = jinja_new(text, n, err);
@@ -490,8 +487,7 @@ static const json_t *find_in_config(const json_t *root)
     const json_t *value = json_object_get(root, "chat_template");
     size_t i;
     json_t *named;
-    json_array_foreach((json_t *)value, i, named)
-    {
+    json_array_foreach((json_t *)value, i, named) {
         const char *name = json_string_value(json_object_get(named, "name"));
         if (name && strcmp(name, "default") == 0)
             return json_object_get(named, "template");
@@ -545,8 +541,7 @@ static struct chat_template *from_config(const char *folder, const json_t *root,
                 folder);
         return NULL;
     }
-    struct chat_template *t =
-        chat_template_new(json_string_value(value), json_string_length(value), err);
+    struct chat_template *t = chat_template_new(json_string_value(value), json_string_length(value), err);
     if (!t)
         err_prefix(err, "'%s/tokenizer_config.json'", folder);
     return t;
@@ -624,9 +619,8 @@ void chat_spans_release(struct chat_spans *spans)
     *spans = (struct chat_spans){0};
 }
 
-static int render_spans(const struct chat_template *t, const json_t *variables,
-                        const struct message *messages, size_t n, bool add_generation_prompt,
-                        size_t first_needed, struct chat_spans *spans, struct buf *text,
+static int render_spans(const struct chat_template *t, const json_t *variables, const struct message *messages, size_t n,
+                        bool add_generation_prompt, size_t first_needed, struct chat_spans *spans, struct buf *text,
                         struct err *err)
 {
     struct jinja_marks marks = {0};
@@ -640,30 +634,26 @@ static int render_spans(const struct chat_template *t, const json_t *variables,
     return rc;
 }
 
-int chat_render_with(const struct chat_template *t, const json_t *variables,
-                     const struct message *messages, size_t n, bool add_generation_prompt,
-                     struct chat_spans *spans, struct buf *text, struct err *err)
+int chat_render_with(const struct chat_template *t, const json_t *variables, const struct message *messages, size_t n,
+                     bool add_generation_prompt, struct chat_spans *spans, struct buf *text, struct err *err)
 {
     return render_spans(t, variables, messages, n, add_generation_prompt, 0, spans, text, err);
 }
 
-int chat_render(const struct chat_template *t, const struct message *messages, size_t n,
-                bool add_generation_prompt, struct chat_spans *spans, struct buf *text,
-                struct err *err)
+int chat_render(const struct chat_template *t, const struct message *messages, size_t n, bool add_generation_prompt,
+                struct chat_spans *spans, struct buf *text, struct err *err)
 {
     return chat_render_with(t, NULL, messages, n, add_generation_prompt, spans, text, err);
 }
 
-int chat_encode_with(const struct chat_template *t, const struct tokenizer *tokenizer,
-                     const json_t *variables, const struct message *messages, size_t n,
-                     bool add_generation_prompt, size_t first_trained, struct ids *ids,
-                     struct buf *mask, struct err *err)
+int chat_encode_with(const struct chat_template *t, const struct tokenizer *tokenizer, const json_t *variables,
+                     const struct message *messages, size_t n, bool add_generation_prompt, size_t first_trained,
+                     struct ids *ids, struct buf *mask, struct err *err)
 {
     struct buf text;
     struct chat_spans spans = {0};
     buf_init(&text, MAX_TEXT);
-    int result = render_spans(t, variables, messages, n, add_generation_prompt,
-                              mask ? first_trained : n, &spans, &text, err);
+    int result = render_spans(t, variables, messages, n, add_generation_prompt, mask ? first_trained : n, &spans, &text, err);
     for (size_t i = 0, next; result == 0 && i < spans.n; i = next) {
         /* Neighbours of one kind are one piece: only answers have borders. */
         const struct chat_span *span = &spans.data[i];
@@ -672,24 +662,20 @@ int chat_encode_with(const struct chat_template *t, const struct tokenizer *toke
              next++)
             continue;
         size_t n_before = ids->n;
-        result = tokenizer_encode(tokenizer, ids, text.data + span->start,
-                                  spans.data[next - 1].end - span->start, err);
+        result = tokenizer_encode(tokenizer, ids, text.data + span->start, spans.data[next - 1].end - span->start, err);
         char trained = span->kind == CHAT_ANSWER && span->message >= first_trained;
         for (size_t k = n_before; mask && k < ids->n; k++)
             buf_add(mask, &trained, 1);
     }
     if (result == 0 && mask && mask->overflow)
-        result = err_set(err, "the conversation has more tokens than the mask can hold: %zu",
-                         mask->ceiling);
+        result = err_set(err, "the conversation has more tokens than the mask can hold: %zu", mask->ceiling);
     chat_spans_release(&spans);
     buf_release(&text);
     return result;
 }
 
-int chat_encode(const struct chat_template *t, const struct tokenizer *tokenizer,
-                const struct message *messages, size_t n, bool add_generation_prompt,
-                size_t first_trained, struct ids *ids, struct buf *mask, struct err *err)
+int chat_encode(const struct chat_template *t, const struct tokenizer *tokenizer, const struct message *messages, size_t n,
+                bool add_generation_prompt, size_t first_trained, struct ids *ids, struct buf *mask, struct err *err)
 {
-    return chat_encode_with(t, tokenizer, NULL, messages, n, add_generation_prompt, first_trained, ids,
-                            mask, err);
+    return chat_encode_with(t, tokenizer, NULL, messages, n, add_generation_prompt, first_trained, ids, mask, err);
 }

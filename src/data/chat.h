@@ -87,26 +87,22 @@ void chat_spans_release(struct chat_spans *spans);
 /* Append the rendered conversation to `text`, and its spans (offsets into text->data) to `spans`,
  * which may be NULL.  Returns 0, or -1 with a sentence if a role is not one of the four, the template
  * refuses the conversation, the text passes its ceiling, or the answers cannot be told. */
-int chat_render(const struct chat_template *t, const struct message *messages, size_t n,
-                bool add_generation_prompt, struct chat_spans *spans, struct buf *text,
-                struct err *err);
+int chat_render(const struct chat_template *t, const struct message *messages, size_t n, bool add_generation_prompt,
+                struct chat_spans *spans, struct buf *text, struct err *err);
 
 /* Append the ids of the rendered conversation to `ids` and as many bytes to `mask`, which may be
  * NULL: 1 where the token is inside the answer of a message from index first_trained on, else 0.
  * Text is cut at the borders of all answers before it is tokenised, so the ids of a prompt with its
  * generation prompt are a prefix of the ids of prompt and completion wherever the texts are.  Answers
  * that cannot be told fail only where they are trained.  Returns 0 or -1. */
-int chat_encode(const struct chat_template *t, const struct tokenizer *tokenizer,
-                const struct message *messages, size_t n, bool add_generation_prompt,
-                size_t first_trained, struct ids *ids, struct buf *mask, struct err *err);
+int chat_encode(const struct chat_template *t, const struct tokenizer *tokenizer, const struct message *messages, size_t n,
+                bool add_generation_prompt, size_t first_trained, struct ids *ids, struct buf *mask, struct err *err);
 
 /* The same two, for a conversation with variables of its own: an object such as {"tools": [..]}, or NULL. */
-int chat_render_with(const struct chat_template *t, const json_t *variables,
-                     const struct message *messages, size_t n, bool add_generation_prompt,
-                     struct chat_spans *spans, struct buf *text, struct err *err);
-int chat_encode_with(const struct chat_template *t, const struct tokenizer *tokenizer,
-                     const json_t *variables, const struct message *messages, size_t n,
-                     bool add_generation_prompt, size_t first_trained, struct ids *ids,
-                     struct buf *mask, struct err *err);
+int chat_render_with(const struct chat_template *t, const json_t *variables, const struct message *messages, size_t n,
+                     bool add_generation_prompt, struct chat_spans *spans, struct buf *text, struct err *err);
+int chat_encode_with(const struct chat_template *t, const struct tokenizer *tokenizer, const json_t *variables,
+                     const struct message *messages, size_t n, bool add_generation_prompt, size_t first_trained,
+                     struct ids *ids, struct buf *mask, struct err *err);
 
 #endif

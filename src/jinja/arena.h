@@ -49,8 +49,7 @@ void *arena_alloc(struct arena *a, size_t n);
 void *arena_zeroed(struct arena *a, size_t n);
 
 /* "line 12: .."; never returns. */
-_Noreturn void arena_fail(struct arena *a, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+_Noreturn void arena_fail(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Steps of work are counted, about one a value or 64 bytes. */
 void arena_charge(struct arena *a, size_t steps);

@@ -14,10 +14,16 @@ struct args {
 struct builtin {
     const char *name;
     struct value (*run)(struct arena *a, struct value v, const struct args *args);
-    bool is_markup; /* safe, escape: see the parser */
+    bool takes_markup; /* filters only */
 };
 const struct builtin *filter_find(struct str name);
 const struct builtin *test_find(struct str name);
+
+/* Run one.  Text that safe or escape made is Markup in Jinja, which + and most filters then treat in ways
+ * of their own (they escape what they put beside it).  It can be printed, put together with ~, compared, kept and
+ * handed on; all else is refused here, by must_be_plain() and by the operators. */
+struct value builtin_run(struct arena *a, const struct builtin *b, bool is_test, struct value v, const struct args *args);
+void must_be_plain(struct arena *a, struct value v, const char *what);
 
 /* Arguments by the names of their parameters, in `names` with blanks between; v[i] is NULL where one
  * was not given.  Fails for those that are too many or not known. */

@@ -42,6 +42,24 @@ void args_bind(struct arena *a, const struct args *args, const char *what, const
     }
 }
 
+void must_be_plain(struct arena *a, struct value v, const char *what)
+{
+    if (v.kind == VALUE_STRING && v.markup)
+        arena_fail(a, "%s is not supported on the text that safe or escape made", what);
+}
+
+struct value builtin_run(struct arena *a, const struct builtin *b, bool is_test, struct value v, const struct args *args)
+{
+    bool takes = is_test || b->takes_markup;
+    if (!takes)
+        must_be_plain(a, v, b->name);
+    for (size_t i = 0; !takes && i < args->n; i++)
+        must_be_plain(a, args->list[i], b->name);
+    for (size_t i = 0; !takes && args->named && i < args->named->n; i++)
+        must_be_plain(a, args->named->values[i], b->name);
+    return b->run(a, v, args);
+}
+
 int64_t value_index(struct arena *a, struct value v, const char *what)
 {
     if (v.kind == VALUE_BOOL)
@@ -116,13 +134,26 @@ static struct value run_trim(struct arena *a, struct value v, const struct args 
 static struct value run_string(struct arena *a, struct value v, const struct args *args)
 {
     args_bind(a, args, "string", "", NULL);
-    return value_str(value_to_str(a, v));
+    return v.kind == VALUE_STRING ? v : value_str(value_to_str(a, v));
+}
+
+static struct value marked(struct str s)
+{
+    return (struct value){.kind = VALUE_STRING, .markup = true, .str = s};
+}
+
+static struct value run_safe(struct arena *a, struct value v, const struct args *args)
+{
+    args_bind(a, args, "safe", "", NULL);
+    return marked(value_to_str(a, v));
 }
 
 static struct value run_escape(struct arena *a, struct value v, const struct args *args)
 {
     args_bind(a, args, "escape", "", NULL);
     struct str s = value_to_str(a, v);
+    if (v.kind == VALUE_STRING && v.markup)
+        return v;
     struct text out = {.arena = a};
     for (size_t i = 0; i < s.n; i++) {
         char c = s.data[i];
@@ -137,7 +168,7 @@ static struct value run_escape(struct arena *a, struct value v, const struct arg
         else
             text_add(&out, &c, 1);
     }
-    return value_str(text_done(&out));
+    return marked(text_done(&out));
 }
 
 static struct value run_replace(struct arena *a, struct value v, const struct args *args)
@@ -147,8 +178,8 @@ static struct value run_replace(struct arena *a, struct value v, const struct ar
     if (!p[0] || !p[1])
         arena_fail(a, "replace needs what to replace, and by what");
     int64_t count = p[2] && p[2]->kind != VALUE_NONE ? value_index(a, *p[2], "replace's count") : -1;
-    return value_str(text_replace(a, value_to_str(a, v), value_to_str(a, *p[0]),
-                                  value_to_str(a, *p[1]), count < 0 ? SIZE_MAX : (size_t)count));
+    return value_str(text_replace(a, value_to_str(a, v), value_to_str(a, *p[0]), value_to_str(a, *p[1]),
+                                  count < 0 ? SIZE_MAX : (size_t)count));
 }
 
 static struct str spaces(struct arena *a, int64_t n)
@@ -198,9 +229,7 @@ static struct value run_tojson(struct arena *a, struct value v, const struct arg
                                .key_separator = str_of(": ")};
     if (style.indented) {
         style.item_separator = str_of(",");
-        style.indent = p[1]->kind == VALUE_STRING
-                           ? p[1]->str
-                           : spaces(a, value_index(a, *p[1], "tojson's indent"));
+        style.indent = p[1]->kind == VALUE_STRING ? p[1]->str : spaces(a, value_index(a, *p[1], "tojson's indent"));
     }
     if (p[2] && p[2]->kind != VALUE_NONE) {
         const struct list *l = p[2]->kind == VALUE_LIST ? p[2]->list : NULL;
@@ -226,8 +255,8 @@ static bool number_text(char out[80], struct str s, const char *others)
         char c = s.data[i];
         bool digit = c >= '0' && c <= '9';
         if (c == '_') {
-            bool between = i > 0 && i + 1 < s.n && s.data[i - 1] >= '0' && s.data[i - 1] <= '9' &&
-                           s.data[i + 1] >= '0' && s.data[i + 1] <= '9';
+            bool between = i > 0 && i + 1 < s.n && s.data[i - 1] >= '0' && s.data[i - 1] <= '9' && s.data[i + 1] >= '0' &&
+                           s.data[i + 1] <= '9';
             if (!between)
                 return false;
             continue;
@@ -339,8 +368,7 @@ static struct value run_round(struct arena *a, struct value v, const struct args
     if (!value_is_number(v))
         arena_fail(a, "round needs a number, found a %s", value_type(v));
     if (precision < 0 || precision > 15)
-        arena_fail(a, "round with a precision of %lld is not supported: take 0 to 15",
-                   (long long)precision);
+        arena_fail(a, "round with a precision of %lld is not supported: take 0 to 15", (long long)precision);
     bool down = str_is(method, "floor"), up = str_is(method, "ceil");
     if (!down && !up && !str_is(method, "common"))
         arena_fail(a, "round's method must be common, ceil or floor");
@@ -440,13 +468,11 @@ static struct value pairs_of(struct arena *a, struct value v, enum list_form for
 static struct value run_items(struct arena *a, struct value v, const struct args *args)
 {
     args_bind(a, args, "items", "", NULL);
-    return v.kind == VALUE_UNDEFINED ? value_list(a, LIST_GENERATOR)
-                                     : pairs_of(a, v, LIST_GENERATOR, "items");
+    return v.kind == VALUE_UNDEFINED ? value_list(a, LIST_GENERATOR) : pairs_of(a, v, LIST_GENERATOR, "items");
 }
 
 /* What "a.b" or 0 finds in an item; NULL: the item itself. */
-static struct value found(struct arena *a, struct value v, const struct value *attribute,
-                          const struct value *standard)
+static struct value found(struct arena *a, struct value v, const struct value *attribute, const struct value *standard)
 {
     if (!attribute || attribute->kind == VALUE_NONE)
         return v;
@@ -507,8 +533,7 @@ static struct value run_sum(struct arena *a, struct value v, const struct args *
     return total;
 }
 
-static struct value extreme(struct arena *a, struct value v, const struct args *args, int sign,
-                            const char *what)
+static struct value extreme(struct arena *a, struct value v, const struct args *args, int sign, const char *what)
 {
     const struct value *p[MAX_PARAMETERS];
     size_t n, best = 0;
@@ -547,8 +572,7 @@ static void sort(struct arena *a, struct value *keys, struct value *items, size_
             size_t end = from + 2 * width < n ? from + 2 * width : n;
             for (size_t i = from, left = from, right = middle; i < end; i++) {
                 bool take_right =
-                    right < end && (left == middle || value_compared(a, reverse ? '>' : '<', keys[right],
-                                                                     keys[left]));
+                    right < end && (left == middle || value_compared(a, reverse ? '>' : '<', keys[right], keys[left]));
                 size_t at = take_right ? right++ : left++;
                 k[i] = keys[at];
                 v[i] = items[at];
@@ -641,10 +665,8 @@ static struct value run_map(struct arena *a, struct value v, const struct args *
     struct args rest = {0};
     size_t n;
     if (args->n) {
-        if (args->list[0].kind != VALUE_STRING || !(filter = filter_find(args->list[0].str)) ||
-            filter->is_markup)
-            arena_fail(a, "map with the filter '%.*s' is not supported",
-                       STR_ARG(value_to_str(a, args->list[0])));
+        if (args->list[0].kind != VALUE_STRING || !(filter = filter_find(args->list[0].str)))
+            arena_fail(a, "map with the filter '%.*s' is not supported", STR_ARG(value_to_str(a, args->list[0])));
         rest = (struct args){args->list + 1, args->n - 1, args->named};
     } else {
         args_bind(a, args, "map", "attribute default", p);
@@ -653,13 +675,12 @@ static struct value run_map(struct arena *a, struct value v, const struct args *
     }
     const struct value *items = value_items(a, v, &n);
     for (size_t i = 0; i < n; i++)
-        list_add(a, out.list, filter ? filter->run(a, items[i], &rest) : found(a, items[i], p[0], p[1]));
+        list_add(a, out.list, filter ? builtin_run(a, filter, false, items[i], &rest) : found(a, items[i], p[0], p[1]));
     return out;
 }
 
 /* select, reject and the two that look at an attribute. */
-static struct value chosen(struct arena *a, struct value v, const struct args *args, bool by_attribute,
-                           bool wanted)
+static struct value chosen(struct arena *a, struct value v, const struct args *args, bool by_attribute, bool wanted)
 {
     struct value out = value_list(a, LIST_GENERATOR);
     const struct builtin *test = NULL;
@@ -669,8 +690,7 @@ static struct value chosen(struct arena *a, struct value v, const struct args *a
         arena_fail(a, "selectattr and rejectattr need the name of an attribute");
     if (args->n > off) {
         if (args->list[off].kind != VALUE_STRING || !(test = test_find(args->list[off].str)))
-            arena_fail(a, "the test '%.*s' is not supported",
-                       STR_ARG(value_to_str(a, args->list[off])));
+            arena_fail(a, "the test '%.*s' is not supported", STR_ARG(value_to_str(a, args->list[off])));
         rest = (struct args){args->list + off + 1, args->n - off - 1, args->named};
     }
     if (!value_truth(v))
@@ -678,7 +698,7 @@ static struct value chosen(struct arena *a, struct value v, const struct args *a
     const struct value *items = value_items(a, v, &n);
     for (size_t i = 0; i < n; i++) {
         struct value x = by_attribute ? found(a, items[i], &args->list[0], NULL) : items[i];
-        if (value_truth(test ? test->run(a, x, &rest) : x) == wanted)
+        if (value_truth(test ? builtin_run(a, test, true, x, &rest) : x) == wanted)
             list_add(a, out.list, items[i]);
     }
     return out;
@@ -708,12 +728,12 @@ static const struct builtin filters[] = {
     {"abs", run_abs},
     {"batch", run_batch},
     {"capitalize", run_capitalize},
-    {"count", run_length},
-    {"d", run_default},
-    {"default", run_default},
+    {"count", run_length, .takes_markup = true},
+    {"d", run_default, .takes_markup = true},
+    {"default", run_default, .takes_markup = true},
     {"dictsort", run_dictsort},
-    {"e", run_escape, .is_markup = true},
-    {"escape", run_escape, .is_markup = true},
+    {"e", run_escape, .takes_markup = true},
+    {"escape", run_escape, .takes_markup = true},
     {"first", run_first},
     {"float", run_float},
     {"indent", run_indent},
@@ -721,7 +741,7 @@ static const struct builtin filters[] = {
     {"items", run_items},
     {"join", run_join},
     {"last", run_last},
-    {"length", run_length},
+    {"length", run_length, .takes_markup = true},
     {"list", run_list},
     {"lower", run_lower},
     {"map", run_map},
@@ -732,14 +752,14 @@ static const struct builtin filters[] = {
     {"replace", run_replace},
     {"reverse", run_reverse},
     {"round", run_round},
-    {"safe", run_string, .is_markup = true},
+    {"safe", run_safe, .takes_markup = true},
     {"select", run_select},
     {"selectattr", run_selectattr},
     {"sort", run_sort},
-    {"string", run_string},
+    {"string", run_string, .takes_markup = true},
     {"sum", run_sum},
     {"title", run_title},
-    {"tojson", run_tojson},
+    {"tojson", run_tojson, .takes_markup = true},
     {"trim", run_trim},
     {"unique", run_unique},
     {"upper", run_upper},

@@ -95,8 +95,7 @@ static const struct value *frame_find(const struct frame *f, struct str name)
 
 static struct value name_value(struct machine *m, struct str name)
 {
-    static const char *const others[] = {"lipsum",  "cycler",  "joiner", "caller",
-                                         "varargs", "kwargs", "self",   "super"};
+    static const char *const others[] = {"lipsum", "cycler", "joiner", "caller", "varargs", "kwargs", "self", "super"};
     struct value v;
     const struct value *found = frame_find(m->frame, name);
     if (found)
@@ -116,8 +115,7 @@ static void assign(struct machine *m, const struct node *target, struct value v)
     } else if (target->kind == NODE_ATTR) {
         struct value space = name_value(m, target->a->name);
         if (space.kind != VALUE_NAMESPACE)
-            arena_fail(m->a, "'%.*s' is no namespace: its attributes cannot be set",
-                       STR_ARG(target->a->name));
+            arena_fail(m->a, "'%.*s' is no namespace: its attributes cannot be set", STR_ARG(target->a->name));
         if (target->name.data[0] == '_')
             arena_fail(m->a, "the attribute '%.*s' begins with '_': rename it", STR_ARG(target->name));
         dict_set(m->a, space.dict, value_str(target->name), v);
@@ -255,8 +253,7 @@ static struct value call_macro(struct machine *m, const struct macro *macro, con
     const struct node *n = macro->node;
     struct frame *frame = frame_new(m, macro->frame);
     if (args->n > n->more.n)
-        arena_fail(m->a, "the macro '%.*s' takes %zu arguments, %zu are given", STR_ARG(n->name),
-                   n->more.n, args->n);
+        arena_fail(m->a, "the macro '%.*s' takes %zu arguments, %zu are given", STR_ARG(n->name), n->more.n, args->n);
     for (size_t i = 0; args->named && i < args->named->n; i++) {
         struct str name = args->named->keys[i].str;
         size_t k = 0;
@@ -274,8 +271,8 @@ static struct value call_macro(struct machine *m, const struct macro *macro, con
     for (size_t i = 0; i < n->more.n; i++) {
         const struct node *parameter = n->more.data[i];
         ptrdiff_t named = args->named ? dict_find_str(args->named, parameter->name) : -1;
-        struct value v = i < args->n   ? args->list[i]
-                         : named >= 0  ? args->named->values[named]
+        struct value v = i < args->n    ? args->list[i]
+                         : named >= 0   ? args->named->values[named]
                          : parameter->a ? eval(m, parameter->a)
                                         : value_undefined(parameter->name);
         frame_set(m, frame, parameter->name, v);
@@ -363,6 +360,7 @@ static struct value slice(struct machine *m, const struct node *n)
     m->a->line = n->line;
     if (v.kind == VALUE_UNDEFINED)
         arena_fail(m->a, "'%.*s' is undefined", STR_ARG(v.str));
+    must_be_plain(m->a, v, "a slice");
     if (v.kind == VALUE_STRING) {
         slice_bounds(m, part, text_length(m->a, v.str), at);
         return value_str(text_slice(m->a, v.str, at[0], at[1], at[2]));
@@ -395,7 +393,7 @@ static struct value apply(struct machine *m, const struct node *n)
     struct args args;
     eval_args(m, &n->list, &args);
     m->a->line = n->line;
-    return n->builtin->run(m->a, v, &args);
+    return builtin_run(m->a, n->builtin, n->kind == NODE_TEST, v, &args);
 }
 
 static struct value eval_node(struct machine *m, const struct node *n)
@@ -705,12 +703,11 @@ static void set_variables(struct machine *m, const json_t *variables, const char
     const char *name;
     json_t *v;
     json_object_foreach((json_t *)variables, name, v)
-        frame_set(m, m->frame, str_of(name),
-                  value_from_json(m->a, v, tracked && strcmp(name, tracked) == 0));
+        frame_set(m, m->frame, str_of(name), value_from_json(m->a, v, tracked && strcmp(name, tracked) == 0));
 }
 
-int jinja_render(const struct jinja *t, const json_t *variables, const char *tracked,
-                 struct jinja_marks *marks, struct buf *out, struct err *err)
+int jinja_render(const struct jinja *t, const json_t *variables, const char *tracked, struct jinja_marks *marks,
+                 struct buf *out, struct err *err)
 {
     struct arena *a = xmalloc(sizeof *a);
     size_t before = out->len;

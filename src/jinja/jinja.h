@@ -52,7 +52,7 @@ void jinja_marks_release(struct jinja_marks *marks);
  * Returns 0, or -1 with "line 3: ..", and then `out` is as before.  Past its ceiling out->overflow is
  * set.  strftime_now() gives the time at which the template was read, or
  * SOURCE_DATE_EPOCH (in UTC) where that is set. */
-int jinja_render(const struct jinja *t, const json_t *variables, const char *tracked,
-                 struct jinja_marks *marks, struct buf *out, struct err *err);
+int jinja_render(const struct jinja *t, const json_t *variables, const char *tracked, struct jinja_marks *marks,
+                 struct buf *out, struct err *err);
 
 #endif

@@ -139,11 +139,9 @@ static void read_number(struct lexer *l)
         if (at < l->s.n)
             char_at(l->s, at, &after);
         if ((digits[0] == '0' && n > 1 && strspn(digits, "0") < n) || is_name_char(after))
-            arena_fail(l->arena, "the number '%.*s' is not supported: write it in decimal",
-                       STR_ARG(t.text));
+            arena_fail(l->arena, "the number '%.*s' is not supported: write it in decimal", STR_ARG(t.text));
         for (size_t i = 0; i < n; i++)
-            if (__builtin_mul_overflow(t.whole, 10, &t.whole) ||
-                __builtin_add_overflow(t.whole, digits[i] - '0', &t.whole))
+            if (__builtin_mul_overflow(t.whole, 10, &t.whole) || __builtin_add_overflow(t.whole, digits[i] - '0', &t.whole))
                 arena_fail(l->arena, "the number '%.*s' has more than 64 bits", STR_ARG(t.text));
     }
     emit(l, t);
@@ -157,8 +155,7 @@ static uint32_t read_digits(struct lexer *l, size_t *at, size_t n, int base)
     size_t k = 0;
     for (; k < n && *at < l->s.n; k++, ++*at) {
         char c = l->s.data[*at];
-        bool ok = base == 8 ? c >= '0' && c <= '7'
-                            : is_digit(l, *at) || ((c | 32) >= 'a' && (c | 32) <= 'f');
+        bool ok = base == 8 ? c >= '0' && c <= '7' : is_digit(l, *at) || ((c | 32) >= 'a' && (c | 32) <= 'f');
         if (!ok)
             break;
         digits[k] = c;
@@ -214,8 +211,7 @@ static void read_sign(struct lexer *l)
     static const struct {
         char text[3];
         int sign;
-    } two[] = {{"**", SIGN_POWER}, {"//", SIGN_FLOOR}, {"==", SIGN_EQ},
-               {"!=", SIGN_NE},    {"<=", SIGN_LE},    {">=", SIGN_GE}};
+    } two[] = {{"**", SIGN_POWER}, {"//", SIGN_FLOOR}, {"==", SIGN_EQ}, {"!=", SIGN_NE}, {"<=", SIGN_LE}, {">=", SIGN_GE}};
     char c = l->s.data[l->at];
     int sign = (unsigned char)c;
     size_t n = 1;

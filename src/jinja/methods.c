@@ -109,11 +109,10 @@ static const struct method dict_methods[] = {
     {"copy", DICT_COPY}, {"get", DICT_GET},       {"items", DICT_ITEMS},
     {"keys", DICT_KEYS}, {"values", DICT_VALUES}, {"fromkeys", UNSUPPORTED},
 };
-static const struct method list_methods[] = {
-    {"copy", LIST_COPY}, {"count", LIST_COUNT}, {"index", LIST_INDEX}};
+static const struct method list_methods[] = {{"copy", LIST_COPY}, {"count", LIST_COUNT}, {"index", LIST_INDEX}};
 
 /* What would change a list or a dict, which the sandbox does not let happen. */
-static const char *const mutations[] = {"append", "clear", "extend",     "insert", "pop", "popitem",
+static const char *const mutations[] = {"append", "clear",   "extend",     "insert", "pop",   "popitem",
                                         "remove", "reverse", "setdefault", "sort",   "update"};
 
 static const struct method functions[] = {
@@ -126,8 +125,7 @@ static const struct method functions[] = {
 
 #define N(array) (sizeof(array) / sizeof *(array))
 
-static bool find(struct arena *a, struct value *out, const struct method *table, size_t n,
-                 struct value self, struct str name)
+static bool find(struct arena *a, struct value *out, const struct method *table, size_t n, struct value self, struct str name)
 {
     for (size_t i = 0; i < n; i++)
         if (str_is(name, table[i].name)) {
@@ -176,11 +174,10 @@ _Noreturn static void fail_undefined(struct arena *a, struct value v, struct str
 /* Attributes that Python has and that are not known here. */
 static void refuse_attr(struct arena *a, struct value v, struct str name)
 {
-    static const char *const of_numbers[] = {
-        "real",     "imag",      "numerator", "denominator", "bit_length", "bit_count",
-        "conjugate", "is_integer", "hex",       "to_bytes",    "as_integer_ratio"};
-    bool known = v.kind == VALUE_MACRO || v.kind == VALUE_FUNCTION ||
-                 (v.kind == VALUE_LIST && v.list->form > LIST_TUPLE);
+    static const char *const of_numbers[] = {"real",       "imag",      "numerator",       "denominator",
+                                             "bit_length", "bit_count", "conjugate",       "is_integer",
+                                             "hex",        "to_bytes",  "as_integer_ratio"};
+    bool known = v.kind == VALUE_MACRO || v.kind == VALUE_FUNCTION || (v.kind == VALUE_LIST && v.list->form > LIST_TUPLE);
     for (size_t i = 0; value_is_number(v) && i < N(of_numbers); i++)
         known = known || str_is(name, of_numbers[i]);
     if (known)
@@ -204,6 +201,7 @@ struct value value_attr(struct arena *a, struct value v, struct str name)
     struct value out;
     if (v.kind == VALUE_UNDEFINED)
         fail_undefined(a, v, name);
+    must_be_plain(a, v, "an attribute");
     if (own_attr(a, &out, v, name))
         return out;
     refuse_attr(a, v, name);
@@ -218,6 +216,7 @@ struct value value_item(struct arena *a, struct value v, struct value key)
     struct value out;
     if (v.kind == VALUE_UNDEFINED)
         fail_undefined(a, v, value_to_str(a, key));
+    must_be_plain(a, v, "an index");
     if (v.kind == VALUE_STRING && is_index) {
         int64_t n = (int64_t)text_length(a, v.str);
         index += index < 0 ? n : 0;
@@ -275,8 +274,7 @@ bool value_contains(struct arena *a, struct value y, struct value x)
 static const struct str *need_str(struct arena *a, const struct value *v, const char *what)
 {
     if (!v || v->kind != VALUE_STRING)
-        arena_fail(a, "%s needs a string, found %s%s", what, v ? "a " : "nothing",
-                   v ? value_type(*v) : "");
+        arena_fail(a, "%s needs a string, found %s%s", what, v ? "a " : "nothing", v ? value_type(*v) : "");
     return &v->str;
 }
 
@@ -284,8 +282,7 @@ static struct value stripped(struct arena *a, struct str s, const struct args *a
 {
     const struct value *p[MAX_PARAMETERS];
     args_bind(a, args, "strip", "chars", p);
-    const struct str *chars =
-        p[0] && p[0]->kind != VALUE_NONE ? need_str(a, p[0], "strip") : NULL;
+    const struct str *chars = p[0] && p[0]->kind != VALUE_NONE ? need_str(a, p[0], "strip") : NULL;
     return value_str(text_strip(s, chars, what != RSTRIP, what != LSTRIP));
 }
 
@@ -463,8 +460,8 @@ static struct value replaced(struct arena *a, struct str s, const struct args *a
     const struct value *p[MAX_PARAMETERS];
     args_bind(a, args, "replace", "old new count", p);
     int64_t count = p[2] ? value_index(a, *p[2], "replace's count") : -1;
-    return value_str(text_replace(a, s, *need_str(a, p[0], "replace"), *need_str(a, p[1], "replace"),
-                                  count < 0 ? SIZE_MAX : (size_t)count));
+    return value_str(
+        text_replace(a, s, *need_str(a, p[0], "replace"), *need_str(a, p[1], "replace"), count < 0 ? SIZE_MAX : (size_t)count));
 }
 
 /* All of these hold for a text that is not empty. */
@@ -519,9 +516,10 @@ static struct value view(struct arena *a, const struct dict *d, const struct arg
     struct value out = value_list(a, LIST_VIEW);
     args_bind(a, args, "the method", "", NULL);
     for (size_t i = 0; i < d->n; i++)
-        list_add(a, out.list, what == DICT_KEYS     ? d->keys[i]
-                              : what == DICT_VALUES ? d->values[i]
-                                                    : value_pair(a, d->keys[i], d->values[i]));
+        list_add(a, out.list,
+                 what == DICT_KEYS     ? d->keys[i]
+                 : what == DICT_VALUES ? d->values[i]
+                                       : value_pair(a, d->keys[i], d->values[i]));
     return out;
 }
 
@@ -535,8 +533,7 @@ static struct value got(struct arena *a, const struct dict *d, const struct args
     return at >= 0 ? d->values[at] : p[1] ? *p[1] : value_none();
 }
 
-static struct value counted(struct arena *a, const struct list *l, const struct args *args,
-                            enum what what)
+static struct value counted(struct arena *a, const struct list *l, const struct args *args, enum what what)
 {
     const struct value *p[MAX_PARAMETERS];
     args_bind(a, args, "the method", "value", p);
@@ -582,10 +579,8 @@ static struct value made_namespace(struct arena *a, const struct args *args)
 {
     struct value out = made_dict(a, args, "namespace");
     for (size_t i = 0; i < out.dict->n; i++)
-        if (out.dict->keys[i].kind == VALUE_STRING && out.dict->keys[i].str.n &&
-            out.dict->keys[i].str.data[0] == '_')
-            arena_fail(a, "the attribute '%.*s' begins with '_': rename it",
-                       STR_ARG(out.dict->keys[i].str));
+        if (out.dict->keys[i].kind == VALUE_STRING && out.dict->keys[i].str.n && out.dict->keys[i].str.data[0] == '_')
+            arena_fail(a, "the attribute '%.*s' begins with '_': rename it", STR_ARG(out.dict->keys[i].str));
     out.kind = VALUE_NAMESPACE;
     return out;
 }

@@ -159,14 +159,14 @@ static bool is_sequence(struct value v)
 
 struct value value_binary(struct arena *a, int sign, struct value x, struct value y)
 {
+    must_be_plain(a, x, sign_text(sign));
+    must_be_plain(a, y, sign_text(sign));
     bool numbers = value_is_number(x) && value_is_number(y);
-    if (numbers && x.kind != VALUE_FLOAT && y.kind != VALUE_FLOAT && sign != '/' &&
-        !(sign == SIGN_POWER && as_whole(y) < 0))
+    if (numbers && x.kind != VALUE_FLOAT && y.kind != VALUE_FLOAT && sign != '/' && !(sign == SIGN_POWER && as_whole(y) < 0))
         return whole_result(a, sign, as_whole(x), as_whole(y));
     if (numbers)
         return real_result(a, sign, value_real(x), value_real(y));
-    if (sign == '+' && is_sequence(x) && x.kind == y.kind &&
-        (x.kind == VALUE_STRING || x.list->form == y.list->form))
+    if (sign == '+' && is_sequence(x) && x.kind == y.kind && (x.kind == VALUE_STRING || x.list->form == y.list->form))
         return joined(a, x, y);
     if (sign == '*' && is_sequence(x) && (y.kind == VALUE_INT || y.kind == VALUE_BOOL))
         return repeated(a, x, as_whole(y));
@@ -200,8 +200,5 @@ bool value_compared(struct arena *a, int sign, struct value x, struct value y)
         return !value_contains(a, y, x);
     }
     int order = value_compare(a, x, y, &nan);
-    return !nan && (sign == '<'       ? order < 0
-                    : sign == '>'     ? order > 0
-                    : sign == SIGN_LE ? order <= 0
-                                      : order >= 0);
+    return !nan && (sign == '<' ? order < 0 : sign == '>' ? order > 0 : sign == SIGN_LE ? order <= 0 : order >= 0);
 }

@@ -6,6 +6,6 @@
 
 struct value value_binary(struct arena *a, int sign, struct value x, struct value y); /* + - * / // % ** */
 struct value value_unary(struct arena *a, int sign, struct value v);                  /* + - ! (not) */
-bool value_compared(struct arena *a, int sign, struct value x, struct value y); /* == < .. in, not in */
+bool value_compared(struct arena *a, int sign, struct value x, struct value y);       /* == < .. in, not in */
 
 #endif

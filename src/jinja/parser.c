@@ -11,7 +11,6 @@ struct parser {
     const struct token *at; /* the next one */
     size_t depth;
     size_t loops; /* around what is read, up to the next macro */
-    const struct node *markup; /* a use of safe or escape whose place is not known to be right yet */
 };
 
 static struct node *expression(struct parser *p);
@@ -28,8 +27,7 @@ static struct node *node_new(struct parser *p, enum node_kind kind)
 
 static void nodes_add(struct parser *p, struct nodes *list, struct node *n)
 {
-    list->data =
-        arena_grow(p->arena, list->data, list->n, &list->capacity, sizeof *list->data);
+    list->data = arena_grow(p->arena, list->data, list->n, &list->capacity, sizeof *list->data);
     list->data[list->n++] = n;
 }
 
@@ -75,12 +73,10 @@ static bool take_name(struct parser *p, const char *name)
 
 _Noreturn static void unexpected(struct parser *p, const char *wanted)
 {
-    static const char *const kinds[] = {
-        "text", "'{{'", "the tag's end", "'{%'", "the tag's end", "", "a string", "", "", "",
-        "the template's end"};
+    static const char *const kinds[] = {"text", "'{{'", "the tag's end",     "'{%'", "the tag's end", "", "a string", "",
+                                        "",     "",     "the template's end"};
     const struct token *t = p->at;
-    if (t->kind == TOKEN_NAME || t->kind == TOKEN_INT || t->kind == TOKEN_FLOAT ||
-        t->kind == TOKEN_SIGN)
+    if (t->kind == TOKEN_NAME || t->kind == TOKEN_INT || t->kind == TOKEN_FLOAT || t->kind == TOKEN_SIGN)
         arena_fail(p->arena, "%s is expected, found '%.*s'", wanted, STR_ARG(t->text));
     arena_fail(p->arena, "%s is expected, found %s", wanted, kinds[t->kind]);
 }
@@ -100,18 +96,8 @@ static struct str need_name(struct parser *p, const char *wanted)
     return name;
 }
 
-/* safe and escape make text that + and other filters then treat in ways of their own: they may only
- * be the last that is done to what {{ }} prints. */
-static void check_markup(struct parser *p)
-{
-    if (p->markup)
-        arena_fail(p->arena, "the filter '%.*s' is only supported as the last one of a {{ .. }}",
-                   STR_ARG(p->markup->name));
-}
-
 static void need_end(struct parser *p)
 {
-    check_markup(p);
     if (p->at->kind != TOKEN_BLOCK_END)
         unexpected(p, "the end of the statement");
     advance(p);
@@ -158,10 +144,8 @@ static void check_named_builtin(struct parser *p, const struct node *n)
         n->list.data[at]->a->value.kind != VALUE_STRING)
         return;
     struct str name = n->list.data[at]->a->value.str;
-    const struct builtin *found = is_map ? filter_find(name) : test_find(name);
-    if (!found || found->is_markup)
-        arena_fail(p->arena, "the %s '%.*s' is not supported", is_map ? "filter" : "test",
-                   STR_ARG(name));
+    if (!(is_map ? filter_find(name) : test_find(name)))
+        arena_fail(p->arena, "the %s '%.*s' is not supported", is_map ? "filter" : "test", STR_ARG(name));
 }
 
 /* After '|', or at the name of a first one. */
@@ -173,10 +157,6 @@ static struct node *filter(struct parser *p, struct node *a)
     n->builtin = filter_find(n->name);
     if (!n->builtin)
         arena_fail(p->arena, "the filter '%.*s' is not supported", STR_ARG(n->name));
-    if (n->builtin->is_markup) {
-        check_markup(p);
-        p->markup = n;
-    }
     if (is_sign(p, '('))
         arguments(p, &n->list);
     check_named_builtin(p, n);
@@ -197,10 +177,9 @@ static struct node *test(struct parser *p, struct node *a)
         arena_fail(p->arena, "the test '%.*s' is not supported", STR_ARG(n->name));
     if (is_sign(p, '(')) {
         arguments(p, &n->list);
-    } else if ((p->at->kind == TOKEN_NAME && !is_name(p, "else") && !is_name(p, "or") &&
-                !is_name(p, "and")) ||
-               p->at->kind == TOKEN_STRING || p->at->kind == TOKEN_INT ||
-               p->at->kind == TOKEN_FLOAT || is_sign(p, '[') || is_sign(p, '{')) {
+    } else if ((p->at->kind == TOKEN_NAME && !is_name(p, "else") && !is_name(p, "or") && !is_name(p, "and")) ||
+               p->at->kind == TOKEN_STRING || p->at->kind == TOKEN_INT || p->at->kind == TOKEN_FLOAT || is_sign(p, '[') ||
+               is_sign(p, '{')) {
         if (is_name(p, "is"))
             arena_fail(p->arena, "a test stands after a test: put the first in brackets");
         struct node *arg = node_new(p, NODE_ARG);
@@ -210,9 +189,9 @@ static struct node *test(struct parser *p, struct node *a)
     if (!negated)
         return n;
     struct node *not = node_new(p, NODE_UNARY);
-    not->sign = '!';
-    not->a = n;
-    return not;
+    not ->sign = '!';
+    not ->a = n;
+    return not ;
 }
 
 static struct node *const_node(struct parser *p, struct value v)
@@ -271,9 +250,12 @@ static struct node *primary(struct parser *p)
         const char *name;
         struct value value;
     } constants[] = {
-        {"true", {.kind = VALUE_BOOL, .truth = true}},   {"True", {.kind = VALUE_BOOL, .truth = true}},
-        {"false", {.kind = VALUE_BOOL, .truth = false}}, {"False", {.kind = VALUE_BOOL, .truth = false}},
-        {"none", {.kind = VALUE_NONE}},                  {"None", {.kind = VALUE_NONE}},
+        {"true", {.kind = VALUE_BOOL, .truth = true}},
+        {"True", {.kind = VALUE_BOOL, .truth = true}},
+        {"false", {.kind = VALUE_BOOL, .truth = false}},
+        {"False", {.kind = VALUE_BOOL, .truth = false}},
+        {"none", {.kind = VALUE_NONE}},
+        {"None", {.kind = VALUE_NONE}},
     };
     struct node *n;
     enter(p);
@@ -458,8 +440,7 @@ static struct node *comparison(struct parser *p)
             sign = SIGN_IN;
         else if (two)
             sign = SIGN_NOT_IN;
-        else if (sign != '<' && sign != '>' && sign != SIGN_EQ && sign != SIGN_NE &&
-                 sign != SIGN_LE && sign != SIGN_GE)
+        else if (sign != '<' && sign != '>' && sign != SIGN_EQ && sign != SIGN_NE && sign != SIGN_LE && sign != SIGN_GE)
             break;
         if (!all) {
             all = node_new(p, NODE_COMPARE);
@@ -541,8 +522,7 @@ static struct node *tuple(struct parser *p, bool choice, const char *end)
     struct node *all = node_new(p, NODE_TUPLE);
     nodes_add(p, &all->list, n);
     while (take_sign(p, ',')) {
-        if (p->at->kind == TOKEN_PRINT_END || p->at->kind == TOKEN_BLOCK_END || is_sign(p, ')') ||
-            (end && is_name(p, end)))
+        if (p->at->kind == TOKEN_PRINT_END || p->at->kind == TOKEN_BLOCK_END || is_sign(p, ')') || (end && is_name(p, end)))
             break;
         nodes_add(p, &all->list, choice ? expression(p) : disjunction(p));
     }
@@ -710,8 +690,7 @@ static struct node *generation_statement(struct parser *p)
 static struct node *jump_statement(struct parser *p, enum node_kind kind)
 {
     if (!p->loops)
-        arena_fail(p->arena, "%s stands outside of a loop",
-                   kind == NODE_BREAK ? "break" : "continue");
+        arena_fail(p->arena, "%s stands outside of a loop", kind == NODE_BREAK ? "break" : "continue");
     return node_new(p, kind);
 }
 
@@ -755,9 +734,6 @@ static void statements(struct parser *p, struct nodes *out, const char *const *e
             n->kind = NODE_PRINT;
             advance(p);
             n->a = tuple(p, true, NULL);
-            if (p->markup == n->a)
-                p->markup = NULL;
-            check_markup(p);
             if (p->at->kind != TOKEN_PRINT_END)
                 unexpected(p, "'}}'");
             advance(p);

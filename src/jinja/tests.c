@@ -79,8 +79,8 @@ static struct value is_sequence(struct arena *a, struct value v, const struct ar
 
 static struct value is_callable(struct arena *a, struct value v, const struct args *args)
 {
-    return no_more(a, args, v.kind == VALUE_MACRO || v.kind == VALUE_FUNCTION || v.kind == VALUE_LOOP ||
-                                v.kind == VALUE_UNDEFINED);
+    return no_more(a, args,
+                   v.kind == VALUE_MACRO || v.kind == VALUE_FUNCTION || v.kind == VALUE_LOOP || v.kind == VALUE_UNDEFINED);
 }
 
 static struct value cased(struct arena *a, struct value v, const struct args *args, bool upper)
@@ -144,8 +144,7 @@ static struct value is_same(struct arena *a, struct value v, const struct args *
     struct value w = other(a, args);
     if (v.kind == w.kind && (v.kind == VALUE_INT || v.kind == VALUE_FLOAT || v.kind == VALUE_STRING ||
                              v.kind == VALUE_UNDEFINED || v.kind == VALUE_FUNCTION))
-        arena_fail(a, "the test 'sameas' of two values of type %s is not supported: use ==",
-                   value_type(v));
+        arena_fail(a, "the test 'sameas' of two values of type %s is not supported: use ==", value_type(v));
     bool same = v.kind == w.kind && (v.kind == VALUE_NONE || (v.kind == VALUE_BOOL && v.truth == w.truth) ||
                                      (v.kind > VALUE_STRING && v.dict == w.dict));
     return value_bool(same);
@@ -187,24 +186,42 @@ static struct value is_in(struct arena *a, struct value v, const struct args *ar
 }
 
 static const struct builtin tests[] = {
-    {"!=", is_ne},           {"<", is_lt},
-    {"<=", is_le},           {"==", is_eq},
-    {">", is_gt},            {">=", is_ge},
-    {"boolean", is_boolean}, {"callable", is_callable},
-    {"defined", is_defined}, {"divisibleby", is_divisible},
-    {"eq", is_eq},           {"equalto", is_eq},
-    {"even", is_even},       {"false", is_false},
-    {"float", is_float},     {"ge", is_ge},
-    {"greaterthan", is_gt},  {"gt", is_gt},
-    {"in", is_in},           {"integer", is_integer},
-    {"iterable", is_iterable}, {"le", is_le},
-    {"lessthan", is_lt},     {"lower", is_lower},
-    {"lt", is_lt},           {"mapping", is_mapping},
-    {"ne", is_ne},           {"none", is_none},
-    {"number", is_number},   {"odd", is_odd},
-    {"sameas", is_same},     {"sequence", is_sequence},
-    {"string", is_string},   {"true", is_true},
-    {"undefined", is_undefined}, {"upper", is_upper},
+    {"!=", is_ne},
+    {"<", is_lt},
+    {"<=", is_le},
+    {"==", is_eq},
+    {">", is_gt},
+    {">=", is_ge},
+    {"boolean", is_boolean},
+    {"callable", is_callable},
+    {"defined", is_defined},
+    {"divisibleby", is_divisible},
+    {"eq", is_eq},
+    {"equalto", is_eq},
+    {"even", is_even},
+    {"false", is_false},
+    {"float", is_float},
+    {"ge", is_ge},
+    {"greaterthan", is_gt},
+    {"gt", is_gt},
+    {"in", is_in},
+    {"integer", is_integer},
+    {"iterable", is_iterable},
+    {"le", is_le},
+    {"lessthan", is_lt},
+    {"lower", is_lower},
+    {"lt", is_lt},
+    {"mapping", is_mapping},
+    {"ne", is_ne},
+    {"none", is_none},
+    {"number", is_number},
+    {"odd", is_odd},
+    {"sameas", is_same},
+    {"sequence", is_sequence},
+    {"string", is_string},
+    {"true", is_true},
+    {"undefined", is_undefined},
+    {"upper", is_upper},
 };
 
 const struct builtin *test_find(struct str name)

@@ -29,9 +29,8 @@ size_t char_before(struct str s, size_t end, uint32_t *c)
 
 bool char_is_space(uint32_t c)
 {
-    return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f) || c == 0x85 || c == 0xa0 ||
-           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
+    return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 bool char_is_hidden(uint32_t c)
@@ -48,8 +47,8 @@ bool char_is_hidden(uint32_t c)
 }
 
 /* What the tables make of c, in image[0..3); returns how many characters, 1 where c is in neither. */
-static size_t mapped(uint32_t image[3], uint32_t c, const struct text_run *runs, size_t n_runs,
-                     const struct text_more *more, size_t n_more)
+static size_t mapped(uint32_t image[3], uint32_t c, const struct text_run *runs, size_t n_runs, const struct text_more *more,
+                     size_t n_more)
 {
     for (size_t i = 0; i < n_more; i++)
         if (more[i].c == c) {
@@ -73,8 +72,7 @@ static size_t to_upper(uint32_t image[3], uint32_t c)
         image[0] = c >= 'a' && c <= 'z' ? c - 32 : c;
         return 1;
     }
-    return mapped(image, c, text_upper_runs, N(text_upper_runs), text_upper_more,
-                  N(text_upper_more));
+    return mapped(image, c, text_upper_runs, N(text_upper_runs), text_upper_more, N(text_upper_more));
 }
 
 static size_t to_lower(uint32_t image[3], uint32_t c)
@@ -83,8 +81,7 @@ static size_t to_lower(uint32_t image[3], uint32_t c)
         image[0] = c >= 'A' && c <= 'Z' ? c + 32 : c;
         return 1;
     }
-    return mapped(image, c, text_lower_runs, N(text_lower_runs), text_lower_more,
-                  N(text_lower_more));
+    return mapped(image, c, text_lower_runs, N(text_lower_runs), text_lower_more, N(text_lower_more));
 }
 
 static size_t to_title(uint32_t image[3], uint32_t c)
@@ -292,8 +289,7 @@ size_t text_line(struct str s, size_t from, size_t *next)
     uint32_t c;
     for (size_t at = from, len; at < s.n; at += len) {
         len = char_at(s, at, &c);
-        bool ends = (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 ||
-                    c == 0x2029;
+        bool ends = (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
         if (ends) {
             *next = at + len;
             if (c == '\r' && *next < s.n && s.data[*next] == '\n')

@@ -14,9 +14,9 @@
 size_t char_at(struct str s, size_t at, uint32_t *c);
 size_t char_before(struct str s, size_t end, uint32_t *c);
 
-bool char_is_space(uint32_t c); /* str.isspace() */
+bool char_is_space(uint32_t c);  /* str.isspace() */
 bool char_is_hidden(uint32_t c); /* repr() escapes it */
-bool char_is_upper(uint32_t c); /* it has a lower case, or is one of neither and no letter */
+bool char_is_upper(uint32_t c);  /* it has a lower case, or is one of neither and no letter */
 bool char_is_lower(uint32_t c);
 
 size_t text_length(struct arena *a, struct str s);

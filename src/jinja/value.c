@@ -115,8 +115,7 @@ static struct value dict_from_json(struct arena *a, const json_t *json)
     d->values = arena_alloc(a, d->capacity * sizeof *d->values);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value)
-    {
+    json_object_foreach((json_t *)json, key, value) {
         d->keys[d->n] = value_str(str_of(key));
         d->values[d->n++] = value_from_json(a, value, false);
     }
@@ -164,9 +163,8 @@ struct value value_from_json(struct arena *a, const json_t *json, bool tracked)
 const char *value_type(struct value v)
 {
     static const char *const forms[] = {"list", "tuple", "range", "dict view", "generator"};
-    static const char *const kinds[] = {"undefined", "None", "bool", "int",       "float",
-                                        "str",       "list", "dict", "namespace", "macro",
-                                        "loop",      "function"};
+    static const char *const kinds[] = {"undefined", "None", "bool",      "int",   "float", "str",
+                                        "list",      "dict", "namespace", "macro", "loop",  "function"};
     return v.kind == VALUE_LIST ? forms[v.list->form] : kinds[v.kind];
 }
 
@@ -289,8 +287,7 @@ int value_compare(struct arena *a, struct value x, struct value y, bool *nan)
         int order = n ? memcmp(x.str.data, y.str.data, n) : 0;
         return order ? order : (x.str.n > y.str.n) - (x.str.n < y.str.n);
     }
-    if (x.kind != VALUE_LIST || y.kind != VALUE_LIST || x.list->form != y.list->form ||
-        x.list->form > LIST_TUPLE)
+    if (x.kind != VALUE_LIST || y.kind != VALUE_LIST || x.list->form != y.list->form || x.list->form > LIST_TUPLE)
         arena_fail(a, "a %s and a %s have no order", value_type(x), value_type(y));
     arena_enter(a);
     int order = 0;
@@ -344,8 +341,7 @@ static void str_repr(struct text *out, struct str s)
         else if (!char_is_hidden(c) || (c >= 0xdc00 && c < 0xe000))
             *escape = 0;
         else
-            snprintf(escape, sizeof escape, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x",
-                     c);
+            snprintf(escape, sizeof escape, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
         if (*escape)
             text_c(out, escape);
         else
@@ -390,7 +386,9 @@ void value_repr(struct text *out, struct value v)
         text_c(out, number);
         break;
     case VALUE_STRING:
+        text_c(out, v.markup ? "Markup(" : "");
         str_repr(out, v.str);
+        text_c(out, v.markup ? ")" : "");
         break;
     case VALUE_LIST:
         list_repr(out, v.list);
@@ -437,8 +435,7 @@ static void write_string(struct text *out, struct str s, bool ascii)
         else if (c < 0x20 || (ascii && c >= 0x7f && c < 0x10000))
             snprintf(escape, sizeof escape, "\\u%04x", c);
         else if (ascii && c >= 0x10000)
-            snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
-                     0xdc00 + ((c - 0x10000) & 0x3ff));
+            snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
         else
             *escape = 0;
         if (*escape)
@@ -565,8 +562,7 @@ void value_to_json(struct text *out, struct value v, const struct json_style *st
 
 bool value_is_iterable(struct value v)
 {
-    return v.kind == VALUE_UNDEFINED || v.kind == VALUE_STRING || v.kind == VALUE_LIST ||
-           v.kind == VALUE_DICT;
+    return v.kind == VALUE_UNDEFINED || v.kind == VALUE_STRING || v.kind == VALUE_LIST || v.kind == VALUE_DICT;
 }
 
 const struct value *value_items(struct arena *a, struct value v, size_t *n)

@@ -28,6 +28,7 @@ enum value_kind {
 
 struct value {
     enum value_kind kind;
+    bool markup; /* a string that safe or escape made: Python's Markup, see builtin_run() */
     union {
         bool truth;
         int64_t whole;

@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const char variables_text[] =
     "{\"messages\": [{\"role\": \"system\", \"content\": \"Be kind.\"}, {\"role\": \"user\", \"content\": \" H\u00ef\\n\"},"
     " {\"role\": \"assistant\", \"content\": \"Yes\", \"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\": {\"x\": "
-    "[1, 2.5, null, true]}}}]}, {\"role\": \"user\", \"content\": \"\"}], \"tools\": [{\"name\": \"f\"}], \"bos_token\": \"<s>\","
+    "[1, 2.5, null, true]}}}]}, {\"role\": \"user\", \"content\": \"\"}], \"tools\": [{\"name\": \"f\"}], \"bos_token\": "
+    "\"<s>\","
     " \"n\": 42, \"s\": \"a b,c\", \"add_generation_prompt\": true}";
 
 static int render(const struct jinja *t, const json_t *variables, struct jinja_marks *marks, struct buf *out)

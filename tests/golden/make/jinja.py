@@ -450,6 +450,24 @@ xs | batch(2, 0) | list
 '<a href="x">\'&' | e
 '<b>' | escape
 '<b>' | safe
+'<' ~ ('<b>' | safe) ~ '>'
+'<' ~ ('<b>' | e) ~ '>'
+['<b>' | safe, '<b>' | e]
+'<b>' | safe | e
+'<b>' | e | e
+'<b>' | e | safe | string ~ '<'
+('<b>' | e) == '&lt;b&gt;'
+'<b>' | e | length
+'<b>' | safe | tojson
+'&' in ('<b>' | e)
+nothing | default('<b>' | safe)
+['<', '>'] | map('e') | list
+['<', '>'] | map('e') | join('<')
+'<'.join(['<' | e, '>'])
+'<b>' | safe is string
+{'<' | e: 1}['&lt;']
+xs | tojson | safe
+'a' if '' | safe else 'b'
 none_ | e
 d | tojson
 mixed | tojson
@@ -832,6 +850,9 @@ TEMPLATES = [
     "{% for x in xs %}{% set x = 9 %}{{ x }}{% endfor %}",
     "{% set range = 5 %}{{ range }}",
     "{% print n %}",
+    "{% set x = d | tojson | safe if d is mapping else d | string %}<{{ x }}>{{ '<' ~ x }}",
+    "{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f('<' | safe) ~ '<' }}",
+    "{% for c in '<b' | e %}{{ c }}.{% endfor %}",
     # macros
     "{% macro f(a, b=2) %}{{ a }}-{{ b }};{% endmacro %}{{ f(1) }}{{ f(1, 3) }}{{ f(b=5, a=4) }}{{ f() }}",
     "{% macro f(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ f(1) }}{{ f(1, 2) }}",
