@@ -475,7 +475,8 @@ static const struct {
      .generation_prompt = "<assistant><think>"},
     {.what = "a default system message in front of the loop, and a loop that only looks",
      .template = "{% if messages[0].role == 'system' %}{% set s = messages[0].content %}{% set messages = messages[1:] %}"
-                 "{% else %}{% set s = 'Be kind.' %}{% endif %}S:{{ s }}\n" EACH("{% if m.role == 'user' %}{{ '\n' }}{% endif %}") EACH("{{ m.role[0] }}:{{ m.content }}\n") "{% if add_generation_prompt %}a:{% endif %}",
+                 "{% else %}{% set s = 'Be kind.' %}{% endif %}S:{{ s }}\n" EACH(
+                     "{% if m.role == 'user' %}{{ '\n' }}{% endif %}") EACH("{{ m.role[0] }}:{{ m.content }}\n") "{% if add_generation_prompt %}a:{% endif %}",
      .text = "S:Be kind.\n\n\nu:one\na:two\nu:three\na:four\n",
      .answers = {"two\n", "four\n"},
      .end_of_turn = "",

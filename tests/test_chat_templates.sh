@@ -99,10 +99,18 @@ done
 expect 0 'completions with end token' inspect "$out/rows.jsonl" --tokenizer "$out/turns" --rows 1
 tail -n 12 "$out/stdout" | grep -qF '[<|im_end|>][\n]' || fail "inspect: the end of the turn is no target: $(cat "$out/stdout")"
 base=(--model "$tiny" --lora-r 4 --learning-rate 1e-2 --quiet)
-"$hone" sft "${base[@]}" --tokenizer "$out/turns" --train-data "$out/rows.jsonl" --max-steps 4 --output-dir "$out/whole"
-"$hone" sft "${base[@]}" --tokenizer "$out/turns" --train-data "$out/rows.jsonl" --max-steps 4 --save-steps 2 --output-dir "$out/stopped"
-rm -r "$out/stopped/adapter" "$out/stopped/checkpoints/"*4 2>/dev/null || true
-"$hone" sft "${base[@]}" --tokenizer "$out/turns" --train-data "$out/rows.jsonl" --max-steps 4 --save-steps 2 --output-dir "$out/stopped" --resume
+learn=(sft "${base[@]}" --tokenizer "$out/turns" --train-data "$out/rows.jsonl" --max-steps 60)
+"$hone" "${learn[@]}" --output-dir "$out/whole"
+"$hone" "${learn[@]}" --save-steps 2 --output-dir "$out/stopped" &
+pid=$!
+until [ -e "$out/stopped/checkpoints/latest" ]; do
+    kill -0 $pid 2>/dev/null || fail "sft ended without a checkpoint"
+    sleep 0.01
+done
+kill -9 $pid
+wait $pid 2>/dev/null || true
+[ ! -e "$out/stopped/adapter/adapter_model.safetensors" ] || fail "sft was not stopped before its end: give it more steps"
+"$hone" "${learn[@]}" --save-steps 2 --output-dir "$out/stopped" --resume
 cmp "$out/whole/adapter/adapter_model.safetensors" "$out/stopped/adapter/adapter_model.safetensors" || fail "resumed, sft leaves other bytes"
 "$hone" dpo "${base[@]}" --tokenizer "$out/tools" --train-data "$out/pairs.jsonl" --max-steps 2 --output-dir "$out/dpo"
 "$hone" sft "${base[@]}" --tokenizer "$out/tools" --train-data "$out/calls.jsonl" --max-steps 2 --output-dir "$out/calls"
@@ -136,5 +144,4 @@ open(sys.argv[2], "wb").write(data)
 END
 in='{"messages": [{"role": "user", "content": " Hi\n"}]}' \
     expect 0 '"text": "<|im_start|>[user]Hi<|im_end|>[assistant]"' tokenize --model "$out/other.gguf" --add-generation-prompt
-expect 0 'generation_prompt' inspect "$out/other.gguf" --json
-expect 0 '"end_of_turn": "<|im_end|>"' inspect "$out/other.gguf" --json
+expect 0 '"generation_prompt":"[assistant]","end_of_turn":"<|im_end|>"' inspect "$out/other.gguf" --json

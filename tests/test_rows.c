@@ -223,7 +223,8 @@ static void test_chat_fields(void **state)
     assert_refused("x.jsonl", "{'messages': [{'role': 'user', 'content': null}]}", "message 1 must be text, found null");
     assert_refused("x.jsonl", "{'messages': [{'role': 'assistant', 'content': null, 'tool_calls': []}]}", "must be text");
     assert_refused("x.jsonl", "{'messages': [{'role': 'assistant', 'content': 5, 'tool_calls': [{}]}]}", "must be text");
-    assert_refused("x.jsonl", "{'prompt': 'a', 'completion': 'b', 'tools': 'f'}", "the field \"tools\" must be a list of objects");
+    assert_refused("x.jsonl", "{'prompt': 'a', 'completion': 'b', 'tools': 'f'}",
+                   "the field \"tools\" must be a list of objects");
     assert_refused("x.jsonl", "{'prompt': 'a', 'completion': 'b', 'chat_template_kwargs': []}", "must be an object");
 }
 

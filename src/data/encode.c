@@ -56,8 +56,8 @@ static int encode_chat(struct sequence *out, const struct encode_options *o, con
     struct ids ids = {0};
     struct buf mask;
     buf_init(&mask, (size_t)1 << 30);
-    int rc = chat_encode_with(o->chat, o->tokenizer, row->variables, all, n + m, !completion, n, &ids, all_tokens ? NULL : &mask,
-                              err);
+    int rc = chat_encode_with(o->chat, o->tokenizer, row->variables, all, n + m, !completion, n, &ids,
+                              all_tokens ? NULL : &mask, err);
     if (rc == 0)
         *out = sequence_of(ids.data, all_tokens ? NULL : (const uint8_t *)mask.data, ids.n);
     ids_release(&ids);

@@ -25,7 +25,8 @@
  *
  * Any row may also have: id, score, weight, margin, strength, annotator, group, and for the chat
  * template tools, documents, chat_template_kwargs.  Messages may have more than role and content:
- * tool_calls, tool_call_id, name, reasoning_content ..  Other fields are ignored, or kept as they are (keep_fields) for what scores answers.
+ * tool_calls, tool_call_id, name, reasoning_content ..  Other fields are ignored, or kept as they
+ * are (keep_fields) for what scores answers.
  *
  * Chat form is the normal form.  A prompt given as text becomes one user message, a completion
  * given as text one assistant message; with `keep_plain` both stay text.  Messages stay messages
