@@ -51,8 +51,7 @@ struct machine {
     struct text *capture; /* where to write; NULL: to `out` */
     struct buf *out;
     struct jinja_marks *marks;
-    size_t item;   /* the tracked one whose round this is */
-    size_t macros; /* defined so far: each may hold the frame that it was defined in */
+    size_t item; /* the tracked one whose round this is */
     struct str captured;
 };
 
@@ -509,8 +508,8 @@ static void mark_end(struct machine *m, size_t mark)
 static enum flow run_for(struct machine *m, const struct node *n)
 {
     struct loop *l = arena_zeroed(m->a, sizeof *l);
-    struct frame *around = m->frame, *round = NULL;
-    size_t item_around = m->item, macros = 0;
+    struct frame *around = m->frame, *round = frame_new(m, around);
+    size_t item_around = m->item;
     *l = (struct loop){.node = n, .frame = around};
     l->items = value_items(m->a, eval(m, n->b), &l->n);
     enum flow flow = FLOW_ON;
@@ -526,12 +525,7 @@ static enum flow run_for(struct machine *m, const struct node *n)
             break;
         l->has_after = false;
         any = true;
-        if (round && m->macros == macros) {
-            round->n = 0;
-        } else {
-            round = frame_new(m, around);
-            macros = m->macros;
-        }
+        round->n = 0; /* one frame for all rounds: a macro sees the variables of the round that calls it */
         m->frame = round;
         frame_set(m, m->frame, str_of("loop"), (struct value){.kind = VALUE_LOOP, .loop = l});
         assign(m, n->a, l->now);
@@ -625,7 +619,6 @@ static enum flow run_node(struct machine *m, const struct node *n)
     case NODE_WITH:
         return run_with(m, n);
     case NODE_MACRO:
-        m->macros++;
         macro = arena_alloc(m->a, sizeof *macro);
         *macro = (struct macro){.node = n, .frame = m->frame};
         frame_set(m, m->frame, n->name, (struct value){.kind = VALUE_MACRO, .macro = macro});
