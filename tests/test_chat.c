@@ -102,44 +102,21 @@ static void test_spellings(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const refused[] = {
-        "hello",
-        "{{ messages }}",
-        "x" PLAIN,
-        PLAIN "x",
-        "{{ bos_token }}" PLAIN,
-        "{% for message in messages %}" BODY "{% endfor %}",
-        "{% for message in messages %}" BODY BODY "{% endfor %}" PROMPT,
-        "{% for message in messages %}" BODY " {% endfor %}" PROMPT,
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
-        "message['content'] | trim + "
-        "'<|im_end|>\\n'}}{% endfor %}" PROMPT,
-        "{% for message in messages %}" BODY FIRST_IS_NO_SYSTEM
-        "{{ '<|im_start|>system\\nx<|im_end|>\\n' }}{% endif %}{% endfor %}" PROMPT,
-        "{% for message in messages %}" FIRST_IS_NO_SYSTEM "{{ 'x' }}{% endif %}" BODY
-        "{% endfor %}" PROMPT,
-        "{% if tools %}{{ tools }}{% endif %}" PLAIN,
-        "{% for message in messages",
-        "{{ 'x",
-        "{{ 'x\\",
-        "{# ",
-        "{%",
-        "{{ message.",
-        "{{ 'a' 'b' }}",
-        "{{ 'a' + }}",
-        "{{ 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 "
-        "1 1 }}",
-        "{{ \001 }}",
+    static const struct {
+        const char *text, *sentence;
+    } refused[] = {
+        {"{{ raise('no') }}\nand {% more %}", "starts '{{ raise('no') }} and {% more %}': line 2: the statement 'more'"},
+        {"{% for message in messages", "line 1: the tag has no end"},
+        {"{{ messages | wordwrap }}", "line 1: the filter 'wordwrap' is not supported"},
+        {"\n{{ 'x", "line 2: a string has no end"},
+        {"{{ \001 }}", "U+0001"},
     };
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        struct err err = {{0}};
-        struct chat_template *t = chat_template_new(refused[i], strlen(refused[i]), &err);
-        if (t || !strstr(err.text, "ChatML") || !strstr(err.text, "is not supported"))
-            fail_msg("'%s': '%s'", refused[i], err.text);
-    }
     struct err err;
-    assert_null(chat_template_new("{{ raise('no') }}\nand more", 26, &err));
-    assert_non_null(strstr(err.text, "starts '{{ raise('no') }} and more'"));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct chat_template *bad = chat_template_new(refused[i].text, strlen(refused[i].text), &err);
+        if (bad || !strstr(err.text, refused[i].sentence))
+            fail_msg("'%s': '%s'", refused[i].text, err.text);
+    }
     assert_null(chat_template_new("", 0, &err));
     assert_non_null(strstr(err.text, "empty"));
 
@@ -346,6 +323,16 @@ static void expect_default_system(const char *folder, const char *want)
     chat_template_free(t);
 }
 
+static void expect_rendered(const char *folder, const char *want)
+{
+    struct err err;
+    struct chat_template *t = chat_template_open(folder, &err);
+    if (!t)
+        fail_msg("%s", err.text);
+    expect_text(t, NULL, 0, false, want);
+    chat_template_free(t);
+}
+
 static void put_config(const char *folder, json_t *config)
 {
     char *text = json_dumps(config, 0);
@@ -375,10 +362,16 @@ static void test_folder(void **state)
     assert_non_null(strstr(err.text, "line 1"));
     put(folder, "chat_template.jinja", WITH_SYSTEM);
     expect_default_system(folder, "You're \"kind\"");
-    put(folder, "chat_template.jinja", "{{ other }}");
+    /* Special tokens are text, or objects; the map comes second. */
+    put_config(folder, json_pack("{s:s, s:{s:s}, s:n}", "bos_token", "<s>", "eos_token", "content", "</s>", "pad_token"));
+    put(folder, "chat_template.jinja", "{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}");
+    expect_rendered(folder, "<s></s>False");
+    put(folder, "special_tokens_map.json", "{\"eos_token\": \"<end>\"}");
+    expect_rendered(folder, "<s><end>False");
+    put(folder, "chat_template.jinja", "{% other %}");
     assert_null(chat_template_open(folder, &err));
     assert_non_null(
-        strstr(err.text, "chat_template.jinja': the chat template that starts '{{ other }}'"));
+        strstr(err.text, "chat_template.jinja': the chat template that starts '{% other %}'"));
     assert_int_equal(dir_remove(folder, &err), 0);
 }
 
@@ -426,13 +419,431 @@ static void test_smollm2(void **state)
     free(folder);
 }
 
+/* ---- templates of our own: how answers are told ---- */
+
+#define EACH(body) "{% for m in messages %}" body "{% endfor %}"
+
+static const struct {
+    const char *what, *template;
+    const char *text; /* of `talk_two`, after which no prompt asks */
+    const char *answers[2];
+    const char *end_of_turn, *generation_prompt, *default_system;
+    const char *problem; /* why answers cannot be told: a part of the sentence */
+} forms[] = {
+    {.what = "what asks stands in the user's message",
+     .template = "{{ bos_token }}" EACH("{% if m.role == 'user' %}[ASK] {{ m.content }} [/ASK]{% else %}"
+                                        " {{ m.content | trim }}{{ eos_token }}{% endif %}"),
+     .text = "<s>[ASK] one [/ASK] two</s>[ASK] three [/ASK] four</s>",
+     .answers = {" two</s>", " four</s>"},
+     .end_of_turn = "</s>",
+     .generation_prompt = ""},
+    {.what = "the first token is part of the first message, the last one of none",
+     .template = EACH("{% set c = '<' ~ m.role ~ '>' ~ m.content ~ '<end>' %}{% if loop.first %}{% set c = bos_token ~ c "
+                      "%}{% endif %}{{ c }}") "{% if add_generation_prompt %}<assistant>{% else %}{{ eos_token }}{% endif %}",
+     .text = "<s><user>one<end><assistant>two<end><user>three<end><assistant>four<end></s>",
+     .answers = {"two<end>", "four<end>"},
+     .end_of_turn = "<end>",
+     .generation_prompt = "<assistant>"},
+    {.what = "what asks is written in the round of the last message",
+     .template = EACH("<{{ m.role }}>\n{{ m.content }}{{ eos_token }}\n{% if loop.last and add_generation_prompt %}\n"
+                      "{{ '<assistant>\n' }}{% endif %}"),
+     .text = "<user>\none</s>\n<assistant>\ntwo</s>\n<user>\nthree</s>\n<assistant>\nfour</s>\n",
+     .answers = {"two</s>\n", "four</s>\n"},
+     .end_of_turn = "</s>",
+     .generation_prompt = "<assistant>\n"},
+    {.what = "generation blocks",
+     .template = EACH("{% if m.role == 'assistant' %}A: {% generation %}{{ m.content }}#{% endgeneration %};\n"
+                      "{% else %}U: {{ m.content }};\n{% endif %}") "{% if add_generation_prompt %}A: {% endif %}",
+     .text = "U: one;\nA: two#;\nU: three;\nA: four#;\n",
+     .answers = {"two#", "four#"},
+     .end_of_turn = "#;",
+     .generation_prompt = "A: "},
+    {.what = "the last answer has a place for thoughts",
+     .template = EACH("<{{ m.role }}>{% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}{{ m.content "
+                      "}}<end>\n") "{% if add_generation_prompt %}<assistant>{% if no_thoughts %}<think></think>{% endif "
+                                   "%}{% endif %}",
+     .text = "<user>one<end>\n<assistant>two<end>\n<user>three<end>\n<assistant><think></think>four<end>\n",
+     .answers = {"two<end>\n", "<think></think>four<end>\n"},
+     .end_of_turn = "<end>",
+     .generation_prompt = "<assistant>"},
+    {.what = "the prompt asks for thoughts that answers do not keep",
+     .template = EACH("<{{ m.role }}>{{ m.content.split('</think>')[-1] }}<end>") "{% if add_generation_prompt "
+                                                                                "%}<assistant><think>{% endif %}",
+     .text = "<user>one<end><assistant>two<end><user>three<end><assistant>four<end>",
+     .answers = {"two<end>", "four<end>"},
+     .end_of_turn = "<end>",
+     .generation_prompt = "<assistant><think>"},
+    {.what = "a default system message in front of the loop, and a loop that only looks",
+     .template = "{% if messages[0].role == 'system' %}{% set s = messages[0].content %}{% set messages = messages[1:] %}"
+                 "{% else %}{% set s = 'Be kind.' %}{% endif %}S:{{ s }}\n" EACH(
+                     "{% if m.role == 'user' %}{{ '\n' }}{% endif %}") EACH("{{ m.role[0] }}:{{ m.content }}\n") "{% if add_generation_prompt %}a:{% endif %}",
+     .text = "S:Be kind.\n\n\nu:one\na:two\nu:three\na:four\n",
+     .answers = {"two\n", "four\n"},
+     .end_of_turn = "",
+     .generation_prompt = "a:",
+     .default_system = "Be kind."},
+    {.what = "a macro writes the message, nothing ends it",
+     .template = "{% macro show(m) %}<{{ m.role }}>{{ m.content }}{% endmacro %}" EACH("{{ show(m) }}") "{% if "
+                 "add_generation_prompt %}<assistant>{% endif %}",
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .answers = {"two", "four"},
+     .end_of_turn = "",
+     .generation_prompt = "<assistant>"},
+    {.what = "messages by their index",
+     .template = "{% for i in range(messages | length) %}<{{ messages[i].role }}>{{ messages[i].content }}{% endfor %}",
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "the whole in a variable",
+     .template = "{% set all %}" EACH("<{{ m.role }}>{{ m.content }}") "{% endset %}{{ all }}",
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "answers twice",
+     .template = EACH("<{{ m.role }}>{{ m.content }}") EACH("{{ m.content if m.role == 'assistant' }}"),
+     .text = "<user>one<assistant>two<user>three<assistant>fourtwofour",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "answers within the round of another message",
+     .template = "{% for first in messages[:1] %}" EACH("<{{ m.role }}>{{ m.content }}") "{% endfor %}",
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "contents that are lists",
+     .template = EACH("<{{ m.role }}>{% for part in m.content %}{{ part.text }}{% endfor %}<end>"),
+     .text = "<user><end><assistant><end><user><end><assistant><end>",
+     .end_of_turn = "",
+     .problem = "does not write it in a loop over the messages"},
+    {.what = "generation in a macro",
+     .template = "{% macro show(m) %}{% generation %}{{ m.content }}{% endgeneration %}{% endmacro %}" EACH(
+         "<{{ m.role }}>{{ show(m) if m.role == 'assistant' else m.content }}"),
+     .text = "<user>one<assistant>two<user>three<assistant>four",
+     .end_of_turn = "",
+     .generation_prompt = "",
+     .problem = "within a macro or a set block"},
+};
+
+static const struct message talk_two[] = {
+    {"user", "one"}, {"assistant", "two"}, {"user", "three"}, {"assistant", "four"}};
+
+static struct chat_template *form_template(size_t i)
+{
+    struct chat_template *t = template_of(forms[i].template);
+    chat_template_set(t, "bos_token", json_string("<s>"));
+    chat_template_set(t, "eos_token", json_string("</s>"));
+    return t;
+}
+
+static void expect_same(const char *what, const char *name, const char *got, const char *want)
+{
+    if (!got != !want || (got && strcmp(got, want) != 0))
+        fail_msg("%s: %s is '%s', wanted '%s'", what, name, got ? got : "none", want ? want : "none");
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct chat_template *t = form_template(i);
+        struct chat_spans spans = {0};
+        struct buf text;
+        struct err err = {""};
+        buf_init(&text, 10000);
+        expect_text(t, talk_two, 4, false, forms[i].text);
+        int rc = chat_render(t, talk_two, 4, false, &spans, &text, &err);
+        if (forms[i].problem ? rc == 0 || !strstr(err.text, forms[i].problem) : rc != 0)
+            fail_msg("%s: '%s'", forms[i].what, err.text);
+        expect_same(forms[i].what, "the end of turn", chat_turn_end(t), forms[i].end_of_turn);
+        expect_same(forms[i].what, "the default system message", chat_default_system(t), forms[i].default_system);
+        if (!forms[i].problem) {
+            expect_same(forms[i].what, "the generation prompt", chat_generation_prompt(t), forms[i].generation_prompt);
+            assert_null(chat_spans_problem(t));
+        }
+        size_t at = 0, answers = 0;
+        for (size_t k = 0; rc == 0 && k < spans.n; k++) {
+            const struct chat_span *s = &spans.data[k];
+            assert_int_equal(s->start, at);
+            at = s->end;
+            if (s->kind == CHAT_CONTEXT)
+                continue;
+            char *got = xstrndup(text.data + s->start, s->end - s->start);
+            expect_same(forms[i].what, "an answer", got, forms[i].answers[answers]);
+            assert_int_equal(s->message, 2 * answers + 1);
+            answers++;
+            free(got);
+        }
+        assert_int_equal(answers, forms[i].problem ? 0 : 2);
+        chat_spans_release(&spans);
+        buf_release(&text);
+        chat_template_free(t);
+    }
+}
+
+/* Prompts are prefixes and only answers are trained, whatever the template; where answers cannot be told,
+ * a conversation can still be a prompt. */
+static void test_forms_encoded(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = small_tokenizer();
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct chat_template *t = form_template(i);
+        struct err err;
+        struct encoded prompt = encode(t, tokenizer, talk_two, 3, true, 3), whole = {0};
+        buf_init(&whole.mask, 1000);
+        int rc = chat_encode(t, tokenizer, talk_two, 4, false, 3, &whole.ids, &whole.mask, &err);
+        if (forms[i].problem) {
+            assert_int_equal(rc, -1);
+            assert_non_null(strstr(err.text, forms[i].problem));
+        } else {
+            if (rc)
+                fail_msg("%s: %s", forms[i].what, err.text);
+            expect_trained(&whole, tokenizer, forms[i].answers[1]);
+            if (!strstr(forms[i].what, "do not keep"))
+                expect_prefix(&prompt, &whole);
+        }
+        encoded_release(&prompt);
+        encoded_release(&whole);
+        chat_template_free(t);
+    }
+    tokenizer_free(tokenizer);
+}
+
+/* Variables of the template and of one conversation, and what else messages have. */
+static void test_variables(void **state)
+{
+    (void)state;
+    struct err err;
+    struct buf text;
+    size_t thoughts = 0;
+    while (!strstr(forms[thoughts].template, "no_thoughts"))
+        thoughts++;
+    struct chat_template *t = form_template(thoughts);
+    chat_template_set(t, "no_thoughts", json_true());
+    assert_string_equal(chat_generation_prompt(t), "<assistant><think></think>");
+    struct chat_spans spans = {0};
+    buf_init(&text, 10000);
+    assert_int_equal(chat_render(t, talk_two, 4, false, &spans, &text, &err), 0);
+    assert_int_equal(spans.data[spans.n - 1].kind, CHAT_ANSWER);
+    assert_string_equal(text.data + spans.data[spans.n - 1].start, "four<end>\n");
+    chat_spans_release(&spans);
+    chat_template_free(t);
+
+    t = template_of("{{ tools | tojson }}{{ documents is none }}{{ k }}\n" EACH(
+        "{{ m.role }}:{{ m.content if m.content is defined else '-' }}{% for c in m.tool_calls or [] %} {{ c.function.name "
+        "}}({{ c.function.arguments | tojson }}){% endfor %}{{ m.reasoning_content }}{{ m.thinking }};") "{% if "
+                    "add_generation_prompt %}assistant:{% endif %}");
+    json_t *call = json_pack("{s:s, s:n, s:[{s:{s:s, s:{s:i}}}], s:n, s:s}", "role", "assistant", "content", "tool_calls",
+                             "function", "name", "f", "arguments", "x", 1, "name", "reasoning", "Hm"),
+           *row = json_pack("{s:s, s:{s:i}, s:[]}", "tools", "[{\"name\": \"f\"}]", "chat_template_kwargs", "k", 5, "messages"),
+           *variables;
+    struct message talk_call[] = {{"user", "go"}, {"assistant", "", message_fields(call)}, {"tool", "1"}};
+    assert_false(message_needs_content(call));
+    if (chat_row_variables(&variables, row, &err))
+        fail_msg("%s", err.text);
+    buf_clear(&text);
+    if (chat_render_with(t, variables, talk_call, 3, true, &spans, &text, &err))
+        fail_msg("%s", err.text);
+    assert_string_equal(text.data, "[{\"name\": \"f\"}]True5\nuser:go;assistant:- f({\"x\": 1})HmHm;tool:1;assistant:");
+    assert_int_equal(spans.n, 6);
+    assert_int_equal(spans.data[3].kind, CHAT_ANSWER);
+    assert_int_equal(spans.data[3].end - spans.data[3].start, strlen("- f({\"x\": 1})HmHm;"));
+    chat_spans_release(&spans);
+    expect_text(t, talk_two, 1, false, "nullTrue\nuser:one;");
+    json_decref(talk_call[1].fields);
+    json_decref(variables);
+
+    json_object_set_new(row, "tools", json_string("{"));
+    assert_int_equal(chat_row_variables(&variables, row, &err), -1);
+    assert_non_null(strstr(err.text, "\"tools\" must be a list"));
+    json_object_set_new(row, "tools", json_null());
+    json_object_set_new(row, "chat_template_kwargs", json_string("x"));
+    assert_int_equal(chat_row_variables(&variables, row, &err), -1);
+    assert_non_null(strstr(err.text, "\"chat_template_kwargs\" must be an object"));
+    json_object_clear(row);
+    assert_int_equal(chat_row_variables(&variables, row, &err), 0);
+    assert_null(variables);
+    json_object_clear(call);
+    assert_true(message_needs_content(call));
+    json_decref(call);
+    json_decref(row);
+    chat_template_free(t);
+
+    /* What the template refuses is said in its words. */
+    t = template_of(EACH("{% if m.role == 'system' %}\n{{ raise_exception('no system message, please') }}{% endif %}"));
+    const struct message system = {"system", "x"};
+    assert_int_equal(chat_render(t, &system, 1, false, NULL, &text, &err), -1);
+    assert_string_equal(err.text, "the chat template: line 2: the template refuses: no system message, please");
+    buf_release(&text);
+    chat_template_free(t);
+}
+
+/* ---- templates of public models, where they are at hand ---- */
+
+/* How answers look there: what the model writes before the content (in all turns, or in the last one
+ * only) and after it, and what the generation prompt has that stands before no answer. */
+static const struct {
+    const char *name, *before, *before_last, *after, *prompt_only;
+} public[] = {
+    {"llama3", "", "", "<|eot_id|>", ""},
+    {"llama3_1", "", "", "<|eot_id|>", ""},
+    {"llama3_2", "", "", "<|eot_id|>", ""},
+    {"qwen2_5", "", "", "<|im_end|>\n", ""},
+    {"qwen3", "", "<think>\n\n</think>\n\n", "<|im_end|>\n", ""},
+    {"phi3", "", "", "<|end|>\n", ""},
+    {"phi3_5", "", "", "<|end|>\n", ""},
+    {"gemma", "", "", "<end_of_turn>\n", ""},
+    {"gemma3", "", "", "<end_of_turn>\n", ""},
+    {"cohere", "", "", "<|END_OF_TURN_TOKEN|>", ""},
+    {"deepseekv3", "", "", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<think>\n"},
+    {"deepseek_r1_distill", "", "", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<think>\n"},
+    {"glm4moe", "\n<think></think>\n", "\n<think></think>\n", "", ""},
+    {"lfm2", "", "", "<|im_end|>\n", ""},
+};
+
+static size_t public_index(const char *name)
+{
+    for (size_t i = 0; i < sizeof public / sizeof *public; i++)
+        if (strcmp(public[i].name, name) == 0)
+            return i;
+    fail_msg("%s is not in the table", name);
+    return 0;
+}
+
+static struct chat_template *public_template(const char *folder, const char *name)
+{
+    struct err err;
+    struct buf text;
+    char *file = xasprintf("%s/%s.jinja", folder, name);
+    buf_init(&text, 1 << 20);
+    if (file_read(file, &text, &err))
+        fail_msg("%s", err.text);
+    struct chat_template *t = chat_template_new(text.data, text.len, &err);
+    if (!t)
+        fail_msg("%s: %s", name, err.text);
+    chat_template_set(t, "bos_token", json_string("<s>"));
+    chat_template_set(t, "eos_token", json_string("</s>"));
+    buf_release(&text);
+    free(file);
+    return t;
+}
+
+static size_t messages_of(struct message *m, const json_t *conversation)
+{
+    size_t n = json_array_size(conversation);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *o = json_array_get(conversation, i);
+        m[i] = (struct message){(char *)json_string_value(json_object_get(o, "role")),
+                                (char *)json_string_value(json_object_get(o, "content"))};
+    }
+    return n;
+}
+
+/* The answers are content and end of turn; what is before the last one is the prompt that asks for it. */
+static void expect_answers(const struct chat_template *t, size_t k, const struct message *m, size_t n)
+{
+    struct buf text, prompt;
+    struct chat_spans spans = {0};
+    struct err err;
+    buf_init(&text, 100000);
+    buf_init(&prompt, 100000);
+    if (chat_render(t, m, n, false, &spans, &text, &err))
+        fail_msg("%s: %s", public[k].name, err.text);
+    size_t at = 0, answers = 0, told = 0;
+    for (size_t i = 0; i < n; i++)
+        answers += strcmp(m[i].role, "assistant") == 0;
+    for (size_t i = 0; i < spans.n; i++) {
+        const struct chat_span *s = &spans.data[i];
+        assert_int_equal(s->start, at);
+        at = s->end;
+        if (s->kind == CHAT_CONTEXT)
+            continue;
+        bool last = ++told == answers && s->message + 1 == n;
+        assert_string_equal(m[s->message].role, "assistant");
+        char *want = xasprintf("%s%s%s", last ? public[k].before_last : public[k].before,
+                               m[s->message].content, public[k].after),
+             *got = xstrndup(text.data + s->start, s->end - s->start);
+        assert_string_equal(got, want);
+        if (last) {
+            if (chat_render(t, m, s->message, true, NULL, &prompt, &err))
+                fail_msg("%s: %s", public[k].name, err.text);
+            char *before = xasprintf("%.*s%s", (int)s->start, text.data, public[k].prompt_only);
+            assert_string_equal(prompt.data, before);
+            free(before);
+        }
+        free(want);
+        free(got);
+    }
+    assert_int_equal(at, text.len);
+    assert_int_equal(told, answers);
+    chat_spans_release(&spans);
+    buf_release(&text);
+    buf_release(&prompt);
+}
+
+static void test_public_templates(void **state)
+{
+    (void)state;
+    const char *shared = shared_folder();
+    char *folder = shared ? path_join(shared, "golden/chat-templates") : NULL;
+    if (!folder || !file_is_dir(folder)) {
+        print_message("the shared folder is not there: the templates of public models are skipped\n");
+        free(folder);
+        skip();
+    }
+    char *path = path_join(folder, "expected.json");
+    setenv("SOURCE_DATE_EPOCH", "1795392000", 1);
+    json_t *o = golden_json(path), *row;
+    const json_t *conversations = json_object_get(o, "conversations");
+    struct chat_template *t = NULL;
+    const char *loaded = "";
+    size_t i, bad = 0;
+    json_array_foreach(json_object_get(o, "cases"), i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "template")),
+                   *want = json_string_value(json_object_get(row, "text")),
+                   *refusal = json_string_value(json_object_get(row, "error"));
+        struct message m[8];
+        size_t k = public_index(name),
+               n = messages_of(m, json_array_get(conversations, (size_t)json_integer_value(json_object_get(
+                                                                    row, "conversation"))));
+        bool prompt = json_is_true(json_object_get(row, "add_generation_prompt"));
+        if (strcmp(name, loaded) != 0) {
+            chat_template_free(t);
+            t = public_template(folder, name);
+            loaded = name;
+        }
+        struct err err = {""};
+        struct buf text;
+        buf_init(&text, 100000);
+        int rc = chat_render(t, m, n, prompt, NULL, &text, &err);
+        bool ok = want ? rc == 0 && strcmp(text.data, want) == 0 : rc != 0 && strstr(err.text, refusal);
+        if (!ok) {
+            print_message("%s, conversation %zu\n    gives  %s\n    wanted %s\n", name, i, rc ? err.text : text.data,
+                          want ? want : refusal);
+            bad++;
+        }
+        buf_release(&text);
+        if (want && !prompt)
+            expect_answers(t, k, m, n);
+    }
+    assert_int_equal(i, 8 * sizeof public / sizeof *public);
+    assert_int_equal(bad, 0);
+    chat_template_free(t);
+    unsetenv("SOURCE_DATE_EPOCH");
+    json_decref(o);
+    free(path);
+    free(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_render),  cmocka_unit_test(test_spellings),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_spans),
         cmocka_unit_test(test_encode),  cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_smollm2),
+        cmocka_unit_test(test_smollm2), cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_forms_encoded), cmocka_unit_test(test_variables),
+        cmocka_unit_test(test_public_templates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

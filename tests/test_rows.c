@@ -185,6 +185,49 @@ static void test_chat_forms(void **state)
     dataset_release(&d);
 }
 
+/* What messages and rows have for the chat template. */
+static void test_chat_fields(void **state)
+{
+    (void)state;
+    struct dataset d = parse(
+        "{'prompt': [{'role': 'user', 'content': 'a', 'name': 'Ann'}], 'completion': [{'role': 'assistant', 'content': null, "
+        "'tool_calls': [{'function': {'name': 'f'}}], 'refusal': null}], 'tools': '[{\\'name\\': \\'f\\'}]', "
+        "'chat_template_kwargs': {'x': 1}}\n"
+        "{'prompt': [{'role': 'user', 'content': 'a'}], 'completion': 'b', 'tools': null}");
+    const struct message *user = d.rows[0].prompt.messages, *answer = d.rows[0].completions[0].messages;
+    assert_string_equal(json_string_value(json_object_get(user->fields, "name")), "Ann");
+    assert_int_equal(json_object_size(user->fields), 1);
+    assert_string_equal(answer->content, "");
+    assert_true(json_is_null(json_object_get(answer->fields, "content")));
+    assert_int_equal(json_array_size(json_object_get(answer->fields, "tool_calls")), 1);
+    assert_int_equal(json_object_size(answer->fields), 2);
+    assert_int_equal(json_array_size(json_object_get(d.rows[0].variables, "tools")), 1);
+    assert_int_equal(json_integer_value(json_object_get(d.rows[0].variables, "x")), 1);
+    assert_null(d.rows[1].prompt.messages[0].fields);
+    assert_null(d.rows[1].variables);
+    char named[65], plain[65];
+    row_prompt_hash(named, &d.rows[0]);
+    row_prompt_hash(plain, &d.rows[1]);
+    assert_string_not_equal(named, plain);
+    struct buf out;
+    buf_init(&out, 1000);
+    row_part_json(&out, &d.rows[0].prompt);
+    assert_string_equal(out.data, "[{\"role\": \"user\", \"content\": \"a\", \"name\": \"Ann\"}]");
+    buf_clear(&out);
+    row_part_json(&out, &d.rows[0].completions[0]);
+    assert_string_equal(out.data, "[{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": "
+                                  "\"f\"}}]}]");
+    buf_release(&out);
+    dataset_release(&d);
+
+    assert_refused("x.jsonl", "{'messages': [{'role': 'user', 'content': null}]}", "message 1 must be text, found null");
+    assert_refused("x.jsonl", "{'messages': [{'role': 'assistant', 'content': null, 'tool_calls': []}]}", "must be text");
+    assert_refused("x.jsonl", "{'messages': [{'role': 'assistant', 'content': 5, 'tool_calls': [{}]}]}", "must be text");
+    assert_refused("x.jsonl", "{'prompt': 'a', 'completion': 'b', 'tools': 'f'}",
+                   "the field \"tools\" must be a list of objects");
+    assert_refused("x.jsonl", "{'prompt': 'a', 'completion': 'b', 'chat_template_kwargs': []}", "must be an object");
+}
+
 static void test_pairs(void **state)
 {
     (void)state;
@@ -661,7 +704,7 @@ static void test_shared_data(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_forms), cmocka_unit_test(test_chat_forms),
+        cmocka_unit_test(test_plain_forms), cmocka_unit_test(test_chat_forms), cmocka_unit_test(test_chat_fields),
         cmocka_unit_test(test_pairs),       cmocka_unit_test(test_transcripts),
         cmocka_unit_test(test_judgements),  cmocka_unit_test(test_ids),
         cmocka_unit_test(test_files),       cmocka_unit_test(test_refusals),

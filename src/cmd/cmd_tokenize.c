@@ -77,23 +77,27 @@ static void tools_release(struct tools *t)
     loaded_release(&t->loaded);
 }
 
-/* Both strings stay the JSON's. */
+/* Both strings stay the JSON's; the fields are the caller's. */
 static int message_of(struct message *m, const json_t *o, size_t number, struct err *err)
 {
+    static char no_content[] = "";
     const json_t *role = json_object_get(o, "role"), *content = json_object_get(o, "content");
-    if (!json_is_string(role) || !json_is_string(content))
+    bool none = (!content || json_is_null(content)) && !message_needs_content(o);
+    if (!json_is_string(role) || !(json_is_string(content) || none))
         return err_set(err,
                        "message %zu must be {\"role\": \"..\", \"content\": \"..\"}, both as text",
                        number);
-    *m = (struct message){(char *)json_string_value(role), (char *)json_string_value(content)};
+    *m = (struct message){(char *)json_string_value(role), none ? no_content : (char *)json_string_value(content),
+                          message_fields(o)};
     if (strlen(m->content) < json_string_length(content))
         return err_set(err, "message %zu has a 0 byte in it: remove it", number);
     return 0;
 }
 
 static int tokenize_messages(struct ids *ids, struct buf *text, const struct tools *t,
-                             const json_t *list, bool add_generation_prompt, struct err *err)
+                             const json_t *row, bool add_generation_prompt, struct err *err)
 {
+    const json_t *list = json_object_get(row, "messages");
     if (!t->chat)
         return err_set(err, "the row is a conversation, but there is no chat template: %s",
                        t->chat_problem.text);
@@ -102,14 +106,18 @@ static int tokenize_messages(struct ids *ids, struct buf *text, const struct too
         return err_set(
             err, "\"messages\" must be a list of at least one {\"role\": .., \"content\": ..}");
     struct message *messages = xcalloc(n, sizeof *messages);
-    int rc = 0;
+    json_t *variables;
+    int rc = chat_row_variables(&variables, row, err);
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = message_of(&messages[i], json_array_get(list, i), i + 1, err);
     if (rc == 0)
-        rc = chat_render(t->chat, messages, n, add_generation_prompt, NULL, text, err);
+        rc = chat_render_with(t->chat, variables, messages, n, add_generation_prompt, NULL, text, err);
     if (rc == 0)
-        rc = chat_encode(t->chat, t->tokenizer, messages, n, add_generation_prompt, 0, ids, NULL,
-                         err);
+        rc = chat_encode_with(t->chat, t->tokenizer, variables, messages, n, add_generation_prompt, 0, ids,
+                              NULL, err);
+    for (size_t i = 0; i < n; i++)
+        json_decref(messages[i].fields);
+    json_decref(variables);
     free(messages);
     return rc;
 }
@@ -132,7 +140,7 @@ static int tokenize_row(struct buf *out, const struct tools *t, const json_t *ro
         buf_add(&text, json_string_value(plain), json_string_length(plain));
         rc = tokenizer_encode(t->tokenizer, &ids, text.data, text.len, err);
     } else {
-        rc = tokenize_messages(&ids, &text, t, list, add_generation_prompt, err);
+        rc = tokenize_messages(&ids, &text, t, row, add_generation_prompt, err);
     }
     if (rc == 0) {
         buf_str(out, "{\"ids\": [");

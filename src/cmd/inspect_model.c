@@ -235,13 +235,20 @@ static void add_text_side(json_t *report, const struct model *m, const char *fol
     else
         json_object_set_new(report, "tokenizer_tokens", json_null());
     if (m->template) {
-        const char *standard = chat_default_system(m->template);
+        const char *standard = chat_default_system(m->template), *prompt = chat_generation_prompt(m->template);
         json_object_set_new(
             report, "chat_template",
-            json_pack("{s:s, s:s, s:o}", "form", "ChatML", "end_of_turn",
+            json_pack("{s:o, s:s, s:o}", "generation_prompt",
+                      prompt ? inspect_text(prompt, strlen(prompt)) : json_null(), "end_of_turn",
                       chat_turn_end(m->template), "default_system",
                       standard ? inspect_text(standard, strlen(standard)) : json_null()));
-        if (m->tokenizer && tokenizer_id(m->tokenizer, chat_turn_end(m->template)) < 0)
+        if (chat_spans_problem(m->template))
+            inspect_problem(report, "answers in conversations cannot be told from the rest: %s",
+                            chat_spans_problem(m->template));
+        else if (!*chat_turn_end(m->template))
+            inspect_problem(report, "the chat template writes nothing at the end of an answer: a model "
+                                    "trained with it learns no end");
+        else if (m->tokenizer && tokenizer_id(m->tokenizer, chat_turn_end(m->template)) < 0)
             inspect_problem(report,
                             "the template's end of turn '%s' is no token of the vocabulary: "
                             "answers cannot be seen to end",

@@ -157,6 +157,10 @@ static void begin_row(struct buf *out, const struct answered *a, const char *suf
     buf_json_str(out, id, strlen(id));
     buf_str(out, ", \"prompt\": ");
     row_part_json(out, &a->row->prompt);
+    char *variables = a->row->variables ? json_dumps(a->row->variables, 0) : NULL;
+    if (variables)
+        buf_printf(out, ", \"chat_template_kwargs\": %s", variables);
+    free(variables);
     free(id);
 }
 

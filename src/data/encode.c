@@ -41,9 +41,10 @@ static struct sequence sequence_of(const int32_t *ids, const uint8_t *mask, size
 }
 
 /* Messages of the prompt, then of the completion (which may be NULL). */
-static int encode_chat(struct sequence *out, const struct encode_options *o, const struct row_part *prompt,
+static int encode_chat(struct sequence *out, const struct encode_options *o, const struct row *row,
                        const struct row_part *completion, bool all_tokens, struct err *err)
 {
+    const struct row_part *prompt = &row->prompt;
     if (!o->chat)
         return err_set(err, "the row is a conversation, but there is no chat template: %s", o->chat_problem);
     size_t n = prompt->n_messages, m = completion ? completion->n_messages : 0;
@@ -55,7 +56,8 @@ static int encode_chat(struct sequence *out, const struct encode_options *o, con
     struct ids ids = {0};
     struct buf mask;
     buf_init(&mask, (size_t)1 << 30);
-    int rc = chat_encode(o->chat, o->tokenizer, all, n + m, !completion, n, &ids, &mask, err);
+    int rc = chat_encode_with(o->chat, o->tokenizer, row->variables, all, n + m, !completion, n, &ids,
+                              all_tokens ? NULL : &mask, err);
     if (rc == 0)
         *out = sequence_of(ids.data, all_tokens ? NULL : (const uint8_t *)mask.data, ids.n);
     ids_release(&ids);
@@ -84,8 +86,9 @@ static int check_ids(const struct row_part *part, const struct encode_options *o
     return 0;
 }
 
-static int encode_prompt(struct sequence *out, const struct encode_options *o, const struct row_part *p, struct err *err)
+static int encode_prompt(struct sequence *out, const struct encode_options *o, const struct row *row, struct err *err)
 {
+    const struct row_part *p = &row->prompt;
     if (p->n_ids) {
         *out = sequence_of(p->ids, NULL, p->n_ids);
         return check_ids(p, o, err);
@@ -93,7 +96,7 @@ static int encode_prompt(struct sequence *out, const struct encode_options *o, c
     if (!o->tokenizer)
         return err_set(err, "the row is text, but the model has no tokenizer: give one with --tokenizer");
     if (p->n_messages)
-        return encode_chat(out, o, p, NULL, true, err);
+        return encode_chat(out, o, row, NULL, true, err);
     return p->text ? encode_text(out, o, p->text, false, err) : 0;
 }
 
@@ -111,12 +114,13 @@ static int encode_completion(struct sequence *out, const struct sequence *prompt
     if (!c->n_messages)
         return encode_text(out, o, c->text ? c->text : "", true, err);
     struct sequence whole = {0};
-    if (encode_chat(&whole, o, &row->prompt, c, alone && !o->assistant_only, err))
+    if (encode_chat(&whole, o, row, c, alone && !o->assistant_only, err))
         return -1;
     if (whole.n < prompt->n || (prompt->n && memcmp(whole.ids, prompt->ids, prompt->n * sizeof *whole.ids))) {
         sequence_release(&whole);
         return err_set(err, "the prompt's tokens are not the beginning of the tokens of prompt and completion: the chat "
-                            "template renders them differently");
+                            "template renders them differently; take one that writes its generation prompt in front of "
+                            "answers, too");
     }
     *out = sequence_of(whole.ids + prompt->n, whole.mask + prompt->n, whole.n - prompt->n);
     sequence_release(&whole);
@@ -187,7 +191,7 @@ int examples_encode(struct examples *out, const struct dataset *data, const stru
         const struct row *row = &data->rows[i];
         *e = (struct example){.row = row, .n_completions = row->n_completions};
         e->completions = xcalloc(row->n_completions, sizeof *e->completions);
-        int rc = encode_prompt(&e->prompt, o, &row->prompt, err);
+        int rc = encode_prompt(&e->prompt, o, row, err);
         for (size_t k = 0; rc == 0 && k < row->n_completions; k++)
             rc = encode_completion(&e->completions[k], &e->prompt, o, row, &row->completions[k], err);
         if (rc == 0) {

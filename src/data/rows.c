@@ -191,6 +191,7 @@ static void part_release(struct row_part *part)
     for (size_t i = 0; i < part->n_messages; i++) {
         free(part->messages[i].role);
         free(part->messages[i].content);
+        json_decref(part->messages[i].fields);
     }
     free(part->messages);
     free(part->text);
@@ -203,10 +204,12 @@ static bool is_blank(const char *s)
     return s[strspn(s, " \t\r\n\f\v")] == 0;
 }
 
-static void part_add(struct row_part *part, const char *role, const char *content, size_t n)
+static struct message *part_add(struct row_part *part, const char *role, const char *content, size_t n)
 {
     part->messages = xreallocarray(part->messages, part->n_messages + 1, sizeof *part->messages);
-    part->messages[part->n_messages++] = (struct message){xstrdup(role), xstrndup(content, n)};
+    struct message *m = &part->messages[part->n_messages++];
+    *m = (struct message){xstrdup(role), xstrndup(content, n)};
+    return m;
 }
 
 /* The first n messages of one part moved to the end of another. */
@@ -229,6 +232,7 @@ static void part_cut(struct row_part *part, size_t n)
         struct message *last = &part->messages[--part->n_messages];
         free(last->role);
         free(last->content);
+        json_decref(last->fields);
     }
 }
 
@@ -245,7 +249,8 @@ static void part_to_message(struct row_part *part, const char *role)
 
 static bool same_message(const struct message *a, const struct message *b)
 {
-    return !strcmp(a->role, b->role) && !strcmp(a->content, b->content);
+    return !strcmp(a->role, b->role) && !strcmp(a->content, b->content) &&
+           (a->fields == b->fields || json_equal(a->fields, b->fields));
 }
 
 static bool same_part(const struct row_part *a, const struct row_part *b)
@@ -288,12 +293,14 @@ static int messages_from(const struct reader *r, struct row_part *part, json_t *
                           !role                  ? ""
                           : json_is_string(role) ? json_string_value(role)
                                                  : kind_name(role));
-        if (!json_is_string(content))
+        if (!json_is_string(content) &&
+            ((content && !json_is_null(content)) || message_needs_content(m)))
             return refuse(r,
                           "the field \"%s\": the \"content\" of message %zu must be text, found %s",
                           name, i + 1, content ? kind_name(content) : "none");
-        part_add(part, json_string_value(role), json_string_value(content),
-                 json_string_length(content));
+        part_add(part, json_string_value(role), content ? json_string_value(content) : "",
+                 json_string_length(content))
+            ->fields = message_fields(m);
     }
     return 0;
 }
@@ -337,7 +344,8 @@ static int check_completion(const struct reader *r, const struct row_part *part,
 {
     bool empty = part->text && is_blank(part->text);
     for (size_t i = 0; i < part->n_messages; i++)
-        if (!strcmp(part->messages[i].role, "assistant") && is_blank(part->messages[i].content))
+        if (!strcmp(part->messages[i].role, "assistant") && is_blank(part->messages[i].content) &&
+            !json_object_get(part->messages[i].fields, "tool_calls"))
             empty = true;
     if (empty)
         return refuse(r, "the answer in \"%s\" is empty: write one or remove the row", name);
@@ -845,6 +853,7 @@ static void row_release(struct row *row)
     free(row->id);
     free(row->annotator);
     free(row->group);
+    json_decref(row->variables);
     json_decref(row->fields);
     *row = (struct row){0};
 }
@@ -859,6 +868,9 @@ static int read_common(struct reader *r)
         name_field(r, &row->group, "group"))
         return -1;
     row->id_given = row->id != NULL;
+    struct err why;
+    if (chat_row_variables(&row->variables, r->record, &why))
+        return refuse(r, "%s", why.text);
     return number(r, &row->score, "score", -INFINITY, INFINITY) ||
                    number(r, &row->strength, "strength", -INFINITY, INFINITY) ||
                    number(r, &row->weight, "weight", 0, INFINITY) ||
@@ -1141,6 +1153,22 @@ const char *row_prompt_text(const struct row *row)
     return p->n_messages ? p->messages[p->n_messages - 1].content : p->text ? p->text : "";
 }
 
+static void message_fields_json(struct buf *out, const struct message *m)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(m->fields, key, value) {
+        char *text = strcmp(key, "content") != 0 ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+        if (!text)
+            continue;
+        buf_str(out, ", ");
+        buf_json_str(out, key, strlen(key));
+        buf_str(out, ": ");
+        buf_str(out, text);
+        free(text);
+    }
+}
+
 void row_part_json(struct buf *out, const struct row_part *p)
 {
     if (p->text) {
@@ -1152,7 +1180,11 @@ void row_part_json(struct buf *out, const struct row_part *p)
         buf_str(out, i ? ", {\"role\": " : "{\"role\": ");
         buf_json_str(out, p->messages[i].role, strlen(p->messages[i].role));
         buf_str(out, ", \"content\": ");
-        buf_json_str(out, p->messages[i].content, strlen(p->messages[i].content));
+        if (json_object_get(p->messages[i].fields, "content"))
+            buf_str(out, "null");
+        else
+            buf_json_str(out, p->messages[i].content, strlen(p->messages[i].content));
+        message_fields_json(out, &p->messages[i]);
         buf_str(out, "}");
     }
     for (size_t i = 0; i < p->n_ids; i++)
@@ -1196,6 +1228,7 @@ static void hash_prompt(char out[65], const struct row *row, bool opening)
         /* lengths keep the borders of the messages apart */
         buf_printf(&text, "%s %zu\n%s\n", part->messages[i].role, strlen(part->messages[i].content),
                    part->messages[i].content);
+        message_fields_add(&text, &part->messages[i]);
     }
     if (part->text)
         buf_str(&text, part->text);

@@ -23,8 +23,10 @@
  *     prompt_ids, completions              ROWS_IDS         one prompt with k completions, as ids
  *     score                                ROWS_SCORES      what `hone score` writes
  *
- * Any row may also have: id, score, weight, margin, strength, annotator, group.  Other fields are
- * ignored, or kept as they are (keep_fields) for what scores answers.
+ * Any row may also have: id, score, weight, margin, strength, annotator, group, and for the chat
+ * template tools, documents, chat_template_kwargs.  Messages may have more than role and content:
+ * tool_calls, tool_call_id, name, reasoning_content ..  Other fields are ignored, or kept as they
+ * are (keep_fields) for what scores answers.
  *
  * Chat form is the normal form.  A prompt given as text becomes one user message, a completion
  * given as text one assistant message; with `keep_plain` both stay text.  Messages stay messages
@@ -87,6 +89,7 @@ struct row {
     double score, strength;  /* NAN where not given */
     double weight, margin;   /* 1 and 0 where not given */
     char *annotator, *group; /* NULL where not given */
+    json_t *variables;       /* of its own for the chat template (tools ..), or NULL */
     json_t *fields;          /* the whole record, where rows_config asked for it; else NULL */
 };
 

@@ -167,6 +167,18 @@ static int tokenizer_from_gguf(struct model *m, struct err *err)
     return rc > 0 ? 0 : -1;
 }
 
+/* A special token as the chat template's variable. */
+static void set_token(struct model *m, const char *name, int32_t id)
+{
+    if (id < 0 || (size_t)id >= tokenizer_size(m->tokenizer))
+        return;
+    struct buf text;
+    buf_init(&text, 1 << 16);
+    tokenizer_decode(m->tokenizer, &text, &id, 1, false);
+    chat_template_set(m->template, name, json_stringn(text.data, text.len));
+    buf_release(&text);
+}
+
 static int open_text(struct model *m, const char *folder, struct err *err)
 {
     struct err why = {""};
@@ -196,6 +208,11 @@ static int open_text(struct model *m, const char *folder, struct err *err)
             m->template = chat_template_new(text, n, &why);
         else
             err_set(&why, "'%s' has no chat template", m->path);
+        if (m->template) {
+            set_token(m, "bos_token", m->config.bos);
+            set_token(m, "eos_token", m->config.eos);
+            set_token(m, "pad_token", m->config.pad);
+        }
     }
     if (!m->template)
         snprintf(m->template_problem, sizeof m->template_problem, "%.250s", why.text);

@@ -10,9 +10,11 @@
 
 static void hash_part(struct buf *b, const struct row_part *p)
 {
-    for (size_t i = 0; i < p->n_messages; i++)
+    for (size_t i = 0; i < p->n_messages; i++) {
         buf_printf(b, "%zu %s\n%zu %s\n", strlen(p->messages[i].role), p->messages[i].role,
                    strlen(p->messages[i].content), p->messages[i].content);
+        message_fields_add(b, &p->messages[i]);
+    }
     if (p->text)
         buf_printf(b, "%zu %s\n", strlen(p->text), p->text);
     buf_add(b, p->ids, p->n_ids * sizeof *p->ids);
