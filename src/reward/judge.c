@@ -42,8 +42,24 @@ static bool inside_character(const char *s)
     return ((unsigned char)*s & 0xC0) == 0x80;
 }
 
+/* Where the next special token in text[from..n) is to be broken up: behind its first character.  n: nowhere.  One of a single
+ * character stays. */
+static size_t next_break(const struct tokenizer *t, const char *text, size_t n, size_t from)
+{
+    for (size_t start, end; tokenizer_finds_added(t, text, n, from, &start, &end); from = end) {
+        while (start < end && strchr(" \t\r\n", text[start])) /* it may take spaces around it along */
+            start++;
+        size_t at = start + 1;
+        while (at < end && inside_character(text + at))
+            at++;
+        if (at < end)
+            return at;
+    }
+    return n;
+}
+
 /* Append at most `most` bytes of a text, from its start or its end, with what could pass for the template's marks broken up. */
-static void quote(struct buf *out, const char *text, size_t most, bool keep_end)
+static void quote(struct buf *out, const struct tokenizer *t, const char *text, size_t most, bool keep_end)
 {
     size_t n = strlen(text), from = 0, to = n;
     if (n > most) {
@@ -56,16 +72,19 @@ static void quote(struct buf *out, const char *text, size_t most, bool keep_end)
     }
     if (from > 0)
         buf_str(out, CUT_MARK);
-    for (size_t i = from; i < to; i++) {
-        buf_add(out, text + i, 1);
-        if (text[i] == '<' && text[i + 1] == '|')
-            buf_str(out, " ");
+    for (size_t i = from, cut; i < to; i = cut) {
+        cut = next_break(t, text, to, i);
+        for (size_t k = i; k < cut; k++) {
+            buf_add(out, text + k, 1);
+            if (k + 1 == cut ? cut < to : text[k] == '<' && text[k + 1] == '|')
+                buf_str(out, " ");
+        }
     }
     if (to < n)
         buf_str(out, CUT_MARK);
 }
 
-static void quote_prompt(struct buf *out, const struct row_part *prompt, size_t most)
+static void quote_prompt(struct buf *out, const struct tokenizer *t, const struct row_part *prompt, size_t most)
 {
     struct buf all;
     buf_init(&all, SIZE_MAX / 2);
@@ -73,7 +92,7 @@ static void quote_prompt(struct buf *out, const struct row_part *prompt, size_t 
         buf_printf(&all, "%s[%s]\n%s", i ? "\n\n" : "", prompt->messages[i].role, prompt->messages[i].content);
     if (!prompt->n_messages)
         buf_printf(&all, "[user]\n%s", prompt->text);
-    quote(out, all.data, most, true);
+    quote(out, t, all.data, most, true);
     buf_release(&all);
 }
 
@@ -90,11 +109,11 @@ static int ask(struct ids *ids, const struct judge *j, const struct row_part *pr
                "You compare two answers to the same conversation and say which one is better. An answer is better if: %s.",
                j->criterion);
     buf_str(&user, "Conversation:\n");
-    quote_prompt(&user, prompt, 2 * most);
+    quote_prompt(&user, m->tokenizer, prompt, 2 * most);
     buf_printf(&user, "\n\nAnswer %s:\n", j->labels[0]);
-    quote(&user, first, most, false);
+    quote(&user, m->tokenizer, first, most, false);
     buf_printf(&user, "\n\nAnswer %s:\n", j->labels[1]);
-    quote(&user, second, most, false);
+    quote(&user, m->tokenizer, second, most, false);
     buf_printf(&user, "\n\nWhich answer is better? Reply with %s or %s alone.", j->labels[0], j->labels[1]);
     struct message talk[2] = {{role_system, system.data}, {role_user, user.data}};
     int rc = system.overflow || user.overflow ? err_set(err, "the criterion is too long: shorten it")

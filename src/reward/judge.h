@@ -13,9 +13,9 @@
  * How often the two orders name different answers is reported with it.  What all questions begin with is computed once (law 3),
  * and so is a pair's prompt for its two orders.
  *
- * Texts are quoted, not trusted: "<|" is written as "< |", so no answer can end its own quotation as the template would, and
- * long ones are cut with a mark.  Where a question does not fit the judge's positions, its texts are cut further, both answers
- * to the same length. */
+ * Texts are quoted, not trusted: "<|" is written as "< |", and a space stands within every special token of the judge's tokenizer,
+ * so no answer can end its own quotation as the template would; long ones are cut with a mark.  Where a question does not fit the
+ * judge's positions, its texts are cut further, both answers to the same length. */
 #ifndef HONE_REWARD_JUDGE_H
 #define HONE_REWARD_JUDGE_H
 

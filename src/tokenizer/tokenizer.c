@@ -154,6 +154,18 @@ int tokenizer_id(const struct tokenizer *t, const char *token)
     return vocab_find(&t->vocab, token, strlen(token));
 }
 
+bool tokenizer_finds_added(const struct tokenizer *t, const char *text, size_t n, size_t from, size_t *start, size_t *end)
+{
+    size_t other_start, other_end;
+    bool found = added_find(&t->added, text, n, from, start, end) >= 0;
+    if (added_find(&t->added_normalized, text, n, from, &other_start, &other_end) >= 0 && (!found || other_start < *start)) {
+        *start = other_start;
+        *end = other_end;
+        found = true;
+    }
+    return found;
+}
+
 bool tokenizer_is_special(const struct tokenizer *t, int id)
 {
     return id >= 0 && (size_t)id < t->vocab.n && t->vocab.tokens[id].special;

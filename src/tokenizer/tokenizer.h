@@ -40,6 +40,9 @@ void tokenizer_free(struct tokenizer *t);
 size_t tokenizer_size(const struct tokenizer *t); /* ids are 0 .. size-1 */
 int tokenizer_bos(const struct tokenizer *t);     /* -1: none */
 int tokenizer_eos(const struct tokenizer *t);
+/* Does encoding text[from..n) find an added (special) token in it?  The first one's place [*start, *end). */
+bool tokenizer_finds_added(const struct tokenizer *t, const char *text, size_t n, size_t from, size_t *start, size_t *end);
+
 /* The id of exactly this token (special or not), or -1. */
 int tokenizer_id(const struct tokenizer *t, const char *token);
 bool tokenizer_is_special(const struct tokenizer *t, int id);
