@@ -266,12 +266,10 @@ static json_t *about_reward(const struct reward_part *r)
     if (r->n_nets)
         json_object_set(about, "heads_sha256", heads);
     json_decref(heads);
-    if (r->kind == REWARD_PROGRAM) {
-        char *file = xstrndup(r->command, strcspn(r->command, " \t"));
-        if (file_sha256(hash, file, NULL) == 0)
-            json_object_set_new(about, "sha256", json_string(hash));
-        free(file);
-    }
+    char *file = reward_text_file(r->text);
+    if (file && file_sha256(hash, file, NULL) == 0)
+        json_object_set_new(about, "sha256", json_string(hash));
+    free(file);
     return about;
 }
 

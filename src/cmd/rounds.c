@@ -10,6 +10,7 @@
 #include "cmd/json.h"
 #include "cmd/load.h"
 #include "eval/curves.h"
+#include "reward/mix.h"
 #include "reward/pairs.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -209,21 +210,24 @@ static void input_taken(struct call *c, const char *flag, char *path)
     free(path);
 }
 
-/* A reward: a model by its hash, else as it is written, and a program's file. */
-static void reward_input(struct call *c, const char *flag, const char *text)
+/* The contents of a file, where it is one, in the key. */
+static void add_contents(struct call *c, char *file)
 {
-    if (!text)
-        return;
-    if (file_exists(text)) {
-        input(c, flag, text);
-        return;
-    }
-    set_text(c, flag, text);
-    const char *command = !strncmp(text, "program:", 8) ? text + 8 : text;
-    char hash[65], *file = xstrndup(command, strcspn(command, " \t"));
-    if (!file_is_dir(file) && file_sha256(hash, file, NULL) == 0)
+    char hash[65];
+    if (file && !file_is_dir(file) && file_sha256(hash, file, NULL) == 0)
         buf_printf(&c->key, "%s\n", hash);
     free(file);
+}
+
+/* A reward: a model by its hash, else as it is written, and the file of a program or a rubric. */
+static void reward_input(struct call *c, const char *flag, const char *text)
+{
+    if (text && file_exists(text)) {
+        input(c, flag, text);
+    } else if (text) {
+        set_text(c, flag, text);
+        add_contents(c, reward_text_file(text));
+    }
 }
 
 static void call_begin(struct call *c, const struct rounds *r, size_t round, const char *what, bool look, struct err *err)
@@ -365,7 +369,9 @@ static void label_key(struct call *c)
 {
     const struct rounds_args *args = c->r->args;
     input_of_round(c, "pairs", c->round, "to-label.jsonl");
-    reward_input(c, "label_program", args->label_program);
+    set_text(c, "label_program", args->label_program);
+    if (args->label_program)
+        add_contents(c, xstrndup(args->label_program, strcspn(args->label_program, " \t")));
     reward_input(c, "label_reward", args->label_reward);
     input(c, "judge", args->judge.judge);
     input(c, "judge_adapter", args->judge.judge_adapter);

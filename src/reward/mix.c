@@ -81,6 +81,18 @@ int reward_mix_parse(struct reward_mix *mix, const char *const *texts, size_t n,
     return 0;
 }
 
+char *reward_text_file(const char *text)
+{
+    static const char rubric[] = "rule:rubric:", program[] = "program:";
+    if (!strncmp(text, rubric, sizeof rubric - 1))
+        return xstrdup(text + sizeof rubric - 1);
+    if (strncmp(text, program, sizeof program - 1))
+        return NULL;
+    text += sizeof program - 1;
+    text += strspn(text, " \t");
+    return xstrndup(text, strcspn(text, " \t"));
+}
+
 void reward_mix_release(struct reward_mix *mix)
 {
     for (size_t i = 0; i < mix->n; i++)

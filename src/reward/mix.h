@@ -46,6 +46,10 @@ int reward_mix_parse(struct reward_mix *mix, const char *const *texts, size_t n,
                      struct err *err);
 void reward_mix_release(struct reward_mix *mix);
 
+/* The file that a part's text names, beside a model's: a rubric's, or a program's own, its first word (which need be no file).  Fresh;
+ * NULL: there is none. */
+char *reward_text_file(const char *text);
+
 /* Can these rows be scored?  Fields that rules compare with are there; answers can be read as text where that is wanted; each
  * program gives a number for an empty answer to the first row. */
 int reward_mix_check(const struct reward_mix *mix, const struct dataset *rows, const struct model *m, struct err *err);
