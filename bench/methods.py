@@ -152,7 +152,7 @@ def table(folder):
         judge = o["judges"][0]
         # `hone compare` gives the KL of its first model to its second in nats a completion
         print("%-14s %-22s %-22s %-24s %-20s %8s" % (
-            name, show(three(judge["win_rate"]), 1, 100), show(three(judge["score_difference"]), 2), show(three(o["kl"]), 1),
+            name, show(three(judge["win_rate"]["rate"]), 1, 100), show(three(judge["score_difference"]), 2), show(three(o["kl"]), 1),
             show(three(o["a"]["words"]), 1), minutes(folder, name)))
     samples = Samples(folder)
     gold = samples.score["gold"]

@@ -208,7 +208,7 @@ static struct message *part_add(struct row_part *part, const char *role, const c
 {
     part->messages = xreallocarray(part->messages, part->n_messages + 1, sizeof *part->messages);
     struct message *m = &part->messages[part->n_messages++];
-    *m = (struct message){xstrdup(role), xstrndup(content, n)};
+    *m = (struct message){xstrdup(role), xstrndup(content ? content : "", n)};
     return m;
 }
 
