@@ -1,5 +1,5 @@
 """The rows and the tables of bench/methods.sh; nothing but Python is needed.
-Usage: methods.py make FILE FOLDER | methods.py table FOLDER"""
+Usage: methods.py make FILE FOLDER | methods.py group FOLDER | methods.py table FOLDER"""
 import gzip
 import json
 import math
@@ -49,32 +49,39 @@ def three(o):
     return o["value"], o["lo"], o["hi"]
 
 
-def one(value):
-    """`hone score` writes a list where a row has several answers."""
-    return value[0] if isinstance(value, list) else value
+def group(folder):
+    """The samples, all answers to a prompt in one row, so that scoring reads the prompt once."""
+    prompts = {}
+    for row in read(os.path.join(folder, "samples.jsonl")):
+        prompts.setdefault(row["id"].rsplit("/", 1)[0], []).append(row)
+    write(folder, "samples-grouped", [
+        {"id": name, "prompt": rows[0]["prompt"], "completions": [r["completion"] if r["completion"].strip() else "." for r in rows],
+         "ranks": list(range(1, len(rows) + 1))} for name, rows in prompts.items()])
 
 
 class Samples:
-    """Answers of the SFT policy to each held-out prompt, as the judge and each reward see them.  Answer 0 of a prompt stands for
+    """Answers of the SFT policy to each held-out prompt, as the gold and the reward models see them.  Answer 0 of a prompt stands for
     the policy itself; the others are what is chosen from."""
 
     def __init__(self, folder):
-        rows = read(os.path.join(folder, "samples.jsonl"))
-        self.prompts = {}
-        for i, row in enumerate(rows):
-            self.prompts.setdefault(row["id"].rsplit("-", 1)[0] if "index" not in row else row["index"], []).append(i)
-        self.words = [len(row["completion"].split()) for row in rows]
-        self.score = {}
-        for name in ("gold", "single", "mean", "min", "uwo", "whole"):
-            self.score[name] = [one(row["score"]) for row in read(os.path.join(folder, f"scores-{name}.jsonl"))]
+        self.rows = read(os.path.join(folder, "samples-grouped.jsonl"))
+        self.words = [[len(text.split()) for text in row["completions"]] for row in self.rows]
+        self.gold = [row["score"] for row in read(os.path.join(folder, "scores-gold.jsonl"))]
+        members = [row["scores"] for row in read(os.path.join(folder, "scores-ensemble.jsonl"))]
+        self.how = {name: [[f(answer) for answer in row] for row in members] for name, f in (
+            ("single", lambda k: k[0]), ("mean", mean), ("min", min), ("uwo", lambda k: mean(k) - 0.5 * deviation(k) ** 2))}
 
     def best(self, name, n):
-        """Of each prompt: the answer that `name` likes best among the first n candidates, and the policy's own."""
-        out = []
-        for group in self.prompts.values():
-            candidates = group[1:n + 1]
-            out.append((max(candidates, key=lambda i: self.score[name][i]), group[0]))
-        return out
+        """Of each prompt the number of the answer that `name` likes best among the first n candidates."""
+        return [max(range(1, n + 1), key=row.__getitem__) for row in self.how[name]]
+
+
+def mean(x):
+    return sum(x) / len(x)
+
+
+def deviation(x):
+    return math.sqrt(mean([(v - mean(x)) ** 2 for v in x]))
 
 
 def bound(n):
@@ -108,37 +115,44 @@ def correlation(x, y):
 
 
 def standard(values):
-    n = len(values)
-    mean = sum(values) / n
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / n)
-    return [(v - mean) / deviation for v in values]
+    return [(v - mean(values)) / deviation(values) for v in values]
+
+
+def flat(rows):
+    return [v for row in rows for v in row]
 
 
 def uncertainty(folder, samples):
     """Does an ensemble's disagreement say where it is wrong?  Wrong: far from the gold, both in standard deviations."""
-    groups = list(samples.prompts.values())
-    gold = standard(samples.score["gold"])
+    gold, size = standard(flat(samples.gold)), len(samples.gold[0])
     spread = {}
-    print("\nis the disagreement of four larger where they are further from the gold?  rank correlation over all %d samples"
-          % len(gold))
-    for name, words in (("mean", "last six layers adapted"), ("whole", "all layers adapted")):
-        rows = read(os.path.join(folder, f"scores-{name}.jsonl"))
-        spread[name] = [one(row["std"]) for row in rows]
-        wrong = [abs(a - b) for a, b in zip(standard([one(row["score"]) for row in rows]), gold)]
+    print("\nis the disagreement of four larger where they are further from the gold?  rank correlation over %d samples" % len(gold))
+    for name, words in (("ensemble", "last six layers adapted"), ("whole", "all layers adapted")):
+        path = os.path.join(folder, f"scores-{name}.jsonl")
+        if not os.path.exists(path):
+            continue
+        rows = read(path)
+        spread[name] = flat([row["std"] for row in rows])
+        wrong = [abs(a - b) for a, b in zip(standard(flat([row["score"] for row in rows])), gold)]
         numbers = random.Random(1)
         draws = []
         for _ in range(400):
-            picked = [i for _ in groups for i in groups[numbers.randrange(len(groups))]]
+            start = [size * numbers.randrange(len(rows)) for _ in rows]
+            picked = [i for at in start for i in range(at, at + size)]
             draws.append(correlation(ranks([spread[name][i] for i in picked]), ranks([wrong[i] for i in picked])))
         draws.sort()
         print("  %-26s %s" % (words, show((correlation(ranks(spread[name]), ranks(wrong)), draws[10], draws[389]), 3)))
-    print("  the two disagreements with each other: %.3f" % correlation(ranks(spread["mean"]), ranks(spread["whole"])))
+    if len(spread) == 2:
+        print("  the two disagreements with each other: %.3f" % correlation(ranks(spread["ensemble"]), ranks(spread["whole"])))
 
 
 def table(folder):
     print("reward models on %d held-out pairs" % HELD_OUT)
     for name in ("gold", "ensemble/members/1", "ensemble", "whole/members/1", "whole"):
-        quality = json.load(open(os.path.join(folder, name, "manifest.json"), encoding="utf-8"))["quality"]
+        path = os.path.join(folder, name, "manifest.json")
+        if not os.path.exists(path):
+            continue
+        quality = json.load(open(path, encoding="utf-8"))["quality"]
         q = quality["after"]
         print("  %-20s accuracy %s  ECE %s" % (name, show(three(q["accuracy"]), 1, 100), show(three(q["ece"]), 3)))
 
@@ -155,19 +169,23 @@ def table(folder):
             name, show(three(judge["win_rate"]["rate"]), 1, 100), show(three(judge["score_difference"]), 2), show(three(o["kl"]), 1),
             show(three(o["a"]["words"]), 1), minutes(folder, name)))
     samples = Samples(folder)
-    gold = samples.score["gold"]
+    gold, most = samples.gold, len(samples.gold[0]) - 1
+
+    def above(name, n):
+        return [row[i] - row[0] for row, i in zip(gold, samples.best(name, n))]
+
     for name in ("single", "mean"):
-        picked = samples.best(name, 16)
         print("%-14s %-22s %-22s %-24s %-20s %8s" % (
-            "best of 16" if name == "single" else "  by ensemble", show(interval([win(gold[i], gold[own]) for i, own in picked]), 1, 100),
-            show(interval([gold[i] - gold[own] for i, own in picked]), 2), "%.2f at most" % bound(16),
-            show(interval([samples.words[i] for i, _ in picked]), 1), minutes(folder, "samples")))
+            "best of %d" % most if name == "single" else "  by ensemble",
+            show(interval([win(row[i], row[0]) for row, i in zip(gold, samples.best(name, most))]), 1, 100),
+            show(interval(above(name, most)), 2), "%.2f at most" % bound(most),
+            show(interval([row[i] for row, i in zip(samples.words, samples.best(name, most))]), 1), minutes(folder, "samples")))
 
     print("\nbest of n: gold of the chosen answer above that of the policy's own (95%), at the same n and so the same KL")
     print("%4s %6s" % ("n", "KL <=") + "".join("  %-24s" % s for s in ("single", "mean", "min", "uwo", "mean less single, paired")))
-    for n in (1, 2, 4, 8, 16):
-        cells = [show(interval([gold[i] - gold[own] for i, own in samples.best(name, n)]), 2) for name in ("single", "mean", "min", "uwo")]
-        paired = [gold[i] - gold[j] for (i, _), (j, _) in zip(samples.best("mean", n), samples.best("single", n))]
+    for n in (k for k in (1, 2, 4, 8, 16) if k <= most):
+        cells = [show(interval(above(name, n)), 2) for name in ("single", "mean", "min", "uwo")]
+        paired = [a - b for a, b in zip(above("mean", n), above("single", n))]
         print("%4d %6.2f" % (n, bound(n)) + "".join("  %-24s" % c for c in cells + [show(interval(paired), 2)]))
 
     uncertainty(folder, samples)
@@ -183,6 +201,8 @@ def table(folder):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["make"] and len(sys.argv) == 4:
         make(*sys.argv[2:])
+    elif sys.argv[1:2] == ["group"] and len(sys.argv) == 3:
+        group(sys.argv[2])
     elif sys.argv[1:2] == ["table"] and len(sys.argv) == 3:
         table(sys.argv[2])
     else:

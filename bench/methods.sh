@@ -69,16 +69,14 @@ sample() {
     mv "$folder/samples.part" "$folder/samples.jsonl"
 }
 timed samples sample
-score() { # NAME REWARD FLAGS..
-    "$hone" score --model "$folder/sft" --data "$folder/samples.jsonl" --threads "${THREADS:-0}" --quiet --reward "$2" "${@:3}" \
+[ ! -e "$folder/samples.jsonl" ] || python3 bench/methods.py group "$folder"
+score() { # NAME REWARD
+    "$hone" score --model "$folder/sft" --data "$folder/samples-grouped.jsonl" --threads "${THREADS:-0}" --quiet --reward "$2" \
         >"$folder/scores-$1.part"
     mv "$folder/scores-$1.part" "$folder/scores-$1.jsonl"
 }
 timed scores-gold score gold "$folder/gold"
-timed scores-single score single "$folder/ensemble/members/1"
-for how in mean min uwo; do
-    timed scores-$how score $how "$folder/ensemble" --aggregate $how
-done
+timed scores-ensemble score ensemble "$folder/ensemble"
 compare() {
     "$hone" compare "$folder/$1" "$folder/sft" --prompts "$folder/prompts-heldout.jsonl" --reward "$folder/gold" --temperature 1 \
         --response-length 64 --seed "$seed" --samples "$folder/answers-$1.jsonl" --threads "${THREADS:-0}" --json --quiet >"$folder/compare-$1.part"
