@@ -7,6 +7,8 @@ import random
 import re
 import sys
 
+from rows import wilson
+
 N_TRAIN, N_HELD_OUT, BOOTSTRAP = 280, 140, 10000
 
 
@@ -29,12 +31,6 @@ def make(folder, seed):
         with open(os.path.join(folder, name + ".jsonl"), "w") as f:
             for i in range(n):
                 f.write(json.dumps(row(f"{name}-{i}", *source[i])) + "\n")
-
-
-def wilson(k, n, z=1.959964):
-    p, m = k / n, z * z / n
-    middle, half = (p + m / 2) / (1 + m), z * math.sqrt(p * (1 - p) / n + m / (4 * n)) / (1 + m)
-    return middle - half, middle + half
 
 
 def marks(folder, name, rows):

@@ -9,13 +9,7 @@ cd "$(dirname "$0")/.."
 folder=${1:-runs/arithmetic}
 hone=${HONE:-build/hone}
 model=$(tools/get-model.sh)
-mkdir -p "$folder"
-[ -e "$folder/train.jsonl" ] || python3 bench/arithmetic.py make "$folder" "${SEED:-1}"
-
-answers() { # NAME MODEL: greedy answers to the held-out tasks
-    "$hone" generate --model "$2" --prompts "$folder/heldout.jsonl" --temperature 0 --max-new-tokens 24 >"$folder/$1.part"
-    mv "$folder/$1.part" "$folder/$1.jsonl"
-}
+. bench/arithmetic-tasks.sh
 [ -e "$folder/before.jsonl" ] || answers before "$model"
 "$hone" grpo --model "$model" --train-data "$folder/train.jsonl" --output-dir "$folder/run" --resume \
     --reward rule:answer --reward 'rule:regex:^\d+ [-+] \d+ = -?\d+\.?\s*$' --reward-weights 1,0.5 --temperature 0.7 \

@@ -17,17 +17,16 @@ model=$(tools/get-model.sh)
 shared=(--max-length 192 --truncation keep_end --threads "${THREADS:-0}")
 
 mkdir -p "$folder"
-python3 - "$file" "$folder" <<'EOF'
-import gzip, hashlib, json, sys
+PYTHONPATH=bench python3 - "$file" "$folder" <<'EOF'
+import gzip, json, sys
+from rows import share
 file, folder = sys.argv[1:]
 learn, held = [], []
 with (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8") as rows:
     for line in rows:
         row = json.loads(line)
         if all(row[k].rpartition("\n\nAssistant:")[2].strip() for k in ("chosen", "rejected")) and row["chosen"] != row["rejected"]:
-            opening = row["chosen"].partition("\n\nAssistant:")[0]
-            share = int(hashlib.sha256(opening.encode()).hexdigest()[:8], 16) / 2**32
-            (learn if share < 0.7 else held).append(line)
+            (learn if share(row["chosen"].partition("\n\nAssistant:")[0]) < 0.7 else held).append(line)
 for name, lines in ("learn", learn), ("held-out", held[:400]), ("clock", held[:60]):
     with open(f"{folder}/{name}.jsonl", "w", encoding="utf-8") as out:
         out.writelines(lines)

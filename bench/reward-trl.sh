@@ -19,37 +19,36 @@ form=$peers/models/$(sha256sum <"$model" | cut -c 1-12)/folder
 python=$peers/trl/bin/python
 
 [ -e "$folder/start" ] || "$python" bench/peers/trl_reward.py rows "$form" "$file" "$folder" 256 300
-if [ ! -e "$folder/hone.json" ]; then
+if [ ! -e "$folder/hone-seconds.txt" ]; then
     TIMEFORMAT='%R %U'
     { time "$hone" reward --model "$model" --adapter "$folder/start" --train-data "$folder/learn.jsonl" --max-steps "$steps" \
         --per-device-train-batch-size 8 --learning-rate $rate --lr-scheduler-type linear --warmup-steps $((steps / 20)) --weight-decay 0 \
         --max-grad-norm 1 --no-shuffle --max-length 1024 --calibration none --no-normalize-scores --output-dir "$folder/hone" --overwrite \
         --save-steps 1000 2>"$folder/hone.log"; } 2>"$folder/hone.time"
     "$hone" score --model "$model" --reward "$folder/hone" --data "$folder/held-out.jsonl" --quiet >"$folder/hone-scores.jsonl"
-    mv "$folder/hone.time" "$folder/hone.json"
+    mv "$folder/hone.time" "$folder/hone-seconds.txt"
 fi
 [ -e "$folder/trl.json" ] || {
     "$python" bench/peers/trl_reward.py train "$form" "$folder" "$steps" $rate >"$folder/trl.part" 2>"$folder/trl.log"
     mv "$folder/trl.part" "$folder/trl.json"
 }
-python3 - "$folder" <<'EOF2' | tee "$folder/table.txt"
+PYTHONPATH=bench python3 - "$folder" <<'EOF2' | tee "$folder/table.txt"
 import json, math, sys
+from rows import wilson
 
-def wilson(k, n, z=1.959964):
-    p, m = k / n, z * z / n
-    middle, half = (p + m / 2) / (1 + m), z * math.sqrt(p * (1 - p) / n + m / (4 * n)) / (1 + m)
-    return "%.1f%% [%.1f, %.1f]" % (100 * p, 100 * (middle - half), 100 * (middle + half))
+def show(k, n):
+    return "%.1f%% [%.1f, %.1f]" % tuple(100 * x for x in (k / n, *wilson(k, n)))
 
 folder = sys.argv[1]
 theirs = json.load(open(f"{folder}/trl.json"))
 scores = [json.loads(line)["score"] for line in open(f"{folder}/hone-scores.jsonl")]
 steps = [json.loads(line) for line in open(f"{folder}/hone/metrics.jsonl")]
-wall, cpu = map(float, open(f"{folder}/hone.json").read().split())
+wall, cpu = map(float, open(f"{folder}/hone-seconds.txt").read().split())
 ours = sum(a > b for a, b in scores)
 loss = sum(math.log1p(math.exp(b - a)) for a, b in scores) / len(scores)
 print("%-10s %-22s %13s %10s %12s" % ("", "held-out accuracy", "held-out loss", "seconds", "cpu seconds"))
-print("%-10s %-22s %13.4f %10.0f %12.0f" % ("hone", wilson(ours, len(scores)), loss, wall, cpu))
-print("%-10s %-22s %13.4f %10.0f %12.0f" % (theirs["peer"], wilson(round(theirs["accuracy"] * len(scores)), len(scores)),
+print("%-10s %-22s %13.4f %10.0f %12.0f" % ("hone", show(ours, len(scores)), loss, wall, cpu))
+print("%-10s %-22s %13.4f %10.0f %12.0f" % (theirs["peer"], show(round(theirs["accuracy"] * len(scores)), len(scores)),
                                             theirs["loss"], theirs["seconds"], theirs["cpu_seconds"]))
 apart = [abs(a["loss"] / b - 1) for a, b in zip(steps, theirs["losses"])]
 print("training losses apart: %.4f%% at the first step, %.2f%% in the median, %.2f%% at most; time: 1 to %.1f (cpu: 1 to %.1f)" % (

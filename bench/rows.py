@@ -1,6 +1,7 @@
 """What the experiments' scripts share: rows in files, a share that belongs to a text, means with their intervals.  Nothing but Python."""
 import hashlib
 import json
+import math
 import os
 import random
 
@@ -20,6 +21,13 @@ def read(path):
 def write(folder, name, rows):
     with open(os.path.join(folder, name + ".jsonl"), "w", encoding="utf-8") as f:
         f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def wilson(k, n, z=1.959964):
+    """A share's 95 % interval."""
+    p, m = k / n, z * z / n
+    middle, half = (p + m / 2) / (1 + m), z * math.sqrt(p * (1 - p) / n + m / (4 * n)) / (1 + m)
+    return middle - half, middle + half
 
 
 def interval(values):

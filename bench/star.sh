@@ -11,13 +11,7 @@ folder=${1:-runs/star}
 hone=${HONE:-build/hone}
 hint=${HINT- (The answer is {answer\}.)}
 model=${MODEL:-$(tools/get-model.sh)}
-mkdir -p "$folder"
-[ -e "$folder/train.jsonl" ] || python3 bench/arithmetic.py make "$folder" "${SEED:-1}"
-
-answers() { # NAME MODEL: greedy answers to the held-out tasks
-    "$hone" generate --model "$2" --prompts "$folder/heldout.jsonl" --temperature 0 --max-new-tokens 24 >"$folder/$1.part"
-    mv "$folder/$1.part" "$folder/$1.jsonl"
-}
+. bench/arithmetic-tasks.sh
 [ -e "$folder/before.jsonl" ] || answers before "$model"
 policy=$model
 for round in $(seq "${ROUNDS:-3}"); do

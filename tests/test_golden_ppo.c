@@ -241,45 +241,79 @@ static struct group_options options_of(const json_t *o)
                  .max_completion_length = 10}};
 }
 
+/* A policy that is trained as a whole, a reference, and what the policy sampled. */
+struct iteration {
+    struct model policy, reference;
+    struct net net, ref_net;
+    struct experience x;
+    struct optimizer optimizer;
+    struct learner learner;
+    float *before; /* the policy's parameters */
+};
+
+/* rows: what has the prompts and completions. */
+static void iteration_open(struct iteration *it, const json_t *golden, const json_t *rows)
+{
+    static const char *const names[3] = {"policy", "", ""};
+    struct err err;
+    *it = (struct iteration){.optimizer = {.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = number(golden, "clip")}};
+    open_trainable(&it->policy, "tests/golden/models/llama");
+    assert_int_equal(model_open(&it->reference, "tests/golden/models/llama-untied", NULL, &err), 0);
+    it->net.model = &it->policy;
+    it->ref_net.model = &it->reference;
+    assert_int_equal(learner_init(&it->learner, &it->net, KEEP_ALL, true, false, &it->optimizer, names, 1, &err), 0);
+    read_groups(&it->x, rows);
+    assert_int_equal(online_logprobs(&it->learner, &it->net, &it->x, 1, 512, it->x.old_logps, &err), 0);
+    assert_int_equal(online_logprobs(&it->learner, &it->ref_net, &it->x, 1, 512, it->x.ref_logps, &err), 0);
+    it->before = remember(&it->policy.params);
+}
+
+static void iteration_close(struct iteration *it)
+{
+    free(it->before);
+    learner_release(&it->learner);
+    optimizer_release(&it->optimizer);
+    experience_release(&it->x);
+    model_release(&it->policy);
+    model_release(&it->reference);
+}
+
+/* A log-prob that is not the sampler's. */
+static void tamper_with(struct iteration *it)
+{
+    it->x.old_logps[3] = (double)nextafterf((float)it->x.old_logps[3], 0);
+}
+
+static void expect_noticed(const struct iteration *it, int rc, const struct err *err)
+{
+    assert_int_equal(rc, -1);
+    assert_non_null(strstr(err->text, "ratio"));
+    assert_memory_equal(it->before, it->policy.params.data, it->policy.params.n * sizeof *it->before);
+}
+
 /* One case of groups.json.  tamper: a log-prob that is not the sampler's must be noticed. */
 static void check_groups(const json_t *golden, const json_t *o, bool tamper)
 {
     struct err err;
-    struct model policy, reference;
-    struct experience x;
     struct metrics m = {0};
-    struct optimizer opt = {.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = number(golden, "clip")};
-    struct learner l;
-    static const char *const names[3] = {"policy", "", ""};
-    open_trainable(&policy, "tests/golden/models/llama");
-    assert_int_equal(model_open(&reference, "tests/golden/models/llama-untied", NULL, &err), 0);
-    struct net net = {.model = &policy}, ref_net = {.model = &reference};
-    assert_int_equal(learner_init(&l, &net, KEEP_ALL, true, false, &opt, names, 1, &err), 0);
-    read_groups(&x, golden);
-    struct group g = {.policy = &l, .options = options_of(o)};
-    assert_int_equal(online_logprobs(&l, &net, &x, 1, 512, x.old_logps, &err), 0);
-    assert_int_equal(online_logprobs(&l, &ref_net, &x, 1, 512, x.ref_logps, &err), 0);
-    float *before = remember(&policy.params);
+    struct iteration it;
+    iteration_open(&it, golden, golden);
+    struct group g = {.policy = &it.learner, .options = options_of(o)};
+    if (tamper)
+        tamper_with(&it);
+    int rc = group_update(&g, &it.x, 0, number(golden, "lr"), true, &it.optimizer, &m, &err);
     if (tamper) {
-        x.old_logps[3] = (double)nextafterf((float)x.old_logps[3], 0);
-        assert_int_equal(group_update(&g, &x, 0, number(golden, "lr"), true, &opt, &m, &err), -1);
-        assert_non_null(strstr(err.text, "ratio"));
-        assert_memory_equal(before, policy.params.data, policy.params.n * sizeof *before);
+        expect_noticed(&it, rc, &err);
     } else {
-        if (group_update(&g, &x, 0, number(golden, "lr"), true, &opt, &m, &err))
+        if (rc)
             fail_msg("%s", err.text);
         expect_near(metrics_get(&m, "loss"), number(o, "loss"), 1e-4, "loss", 0);
         near_relative(metrics_get(&m, "grad_norm"), number(o, "grad_norm"), 1e-3, "grad_norm", 0);
         if (json_is_number(json_object_get(o, "kl")))
             near_relative(metrics_get(&m, "kl"), number(o, "kl"), 1e-3, "kl", 0);
-        expect_changes(json_object_get(o, "changes"), "", &policy.params, before);
+        expect_changes(json_object_get(o, "changes"), "", &it.policy.params, it.before);
     }
-    free(before);
-    learner_release(&l);
-    optimizer_release(&opt);
-    experience_release(&x);
-    model_release(&policy);
-    model_release(&reference);
+    iteration_close(&it);
 }
 
 static void test_groups(void **state)
@@ -302,20 +336,12 @@ static const char *const pair_methods[] = {[ONLINE_DPO] = "online_dpo", [ONLINE_
 static void check_pairs(const json_t *golden, const json_t *o, bool tamper)
 {
     struct err err;
-    struct model policy, reference;
-    struct experience x;
     struct metrics m = {0};
-    struct optimizer opt = {.adamw = {0.9, 0.999, 1e-8}, .max_grad_norm = number(golden, "clip")};
-    struct learner l;
-    static const char *const names[3] = {"policy", "", ""};
-    open_trainable(&policy, "tests/golden/models/llama");
-    assert_int_equal(model_open(&reference, "tests/golden/models/llama-untied", NULL, &err), 0);
-    struct net net = {.model = &policy}, ref_net = {.model = &reference};
-    assert_int_equal(learner_init(&l, &net, KEEP_ALL, true, false, &opt, names, 1, &err), 0);
-    read_groups(&x, o);
+    struct iteration it;
+    iteration_open(&it, golden, o);
     double *probability;
-    assert_int_equal(json_doubles(json_object_get(golden, "probabilities"), &probability), x.examples.n);
-    struct online_dpo d = {.policy = &l,
+    assert_int_equal(json_doubles(json_object_get(golden, "probabilities"), &probability), it.x.examples.n);
+    struct online_dpo d = {.policy = &it.learner,
                            .options = {.method = (enum online_pair_method)choice(pair_methods, o, "method"),
                                        .num_iterations = (size_t)number(o, "num_iterations"),
                                        .steps_per_generation = (size_t)number(o, "steps"),
@@ -325,28 +351,20 @@ static void check_pairs(const json_t *golden, const json_t *o, bool tamper)
                                        .config = {.beta = number(o, "beta"), .f_alpha_divergence_coef = 1},
                                        .alpha = number(o, "alpha")}};
     assert_int_equal(online_dpo_check(&d.options, &err), 0);
-    assert_int_equal(online_logprobs(&l, &net, &x, 1, 512, x.old_logps, &err), 0);
-    assert_int_equal(online_logprobs(&l, &ref_net, &x, 1, 512, x.ref_logps, &err), 0);
-    float *before = remember(&policy.params);
+    if (tamper)
+        tamper_with(&it);
+    int rc = online_dpo_update(&d, &it.x, probability, 0, number(golden, "lr"), &it.optimizer, &m, &err);
     if (tamper) {
-        x.old_logps[3] = (double)nextafterf((float)x.old_logps[3], 0);
-        assert_int_equal(online_dpo_update(&d, &x, probability, 0, number(golden, "lr"), &opt, &m, &err), -1);
-        assert_non_null(strstr(err.text, "ratio"));
-        assert_memory_equal(before, policy.params.data, policy.params.n * sizeof *before);
+        expect_noticed(&it, rc, &err);
     } else {
-        if (online_dpo_update(&d, &x, probability, 0, number(golden, "lr"), &opt, &m, &err))
+        if (rc)
             fail_msg("%s", err.text);
         near_relative(metrics_get(&m, "loss"), number(o, "loss"), 1e-4, "loss", 0);
         near_relative(metrics_get(&m, "grad_norm"), number(o, "grad_norm"), 1e-3, "grad_norm", 0);
-        expect_changes(json_object_get(o, "changes"), "", &policy.params, before);
+        expect_changes(json_object_get(o, "changes"), "", &it.policy.params, it.before);
     }
-    free(before);
     free(probability);
-    learner_release(&l);
-    optimizer_release(&opt);
-    experience_release(&x);
-    model_release(&policy);
-    model_release(&reference);
+    iteration_close(&it);
 }
 
 static void test_pairs(void **state)

@@ -201,19 +201,11 @@ static json_t *scores_of(const char *flags)
     return lines;
 }
 
-static json_t *labels_of(const char *path)
-{
-    char *text = text_read(path, NULL);
-    json_t *rows = json_lines(text);
-    free(text);
-    return rows;
-}
-
 /* Held-out numbers are those that the scores of `hone score` come to. */
 static void test_learns(void **state)
 {
     (void)state;
-    json_t *lines = metrics_of("prm"), *scored = scores_of("--reward prm --data held-out.jsonl"), *rows = labels_of("held-out.jsonl");
+    json_t *lines = metrics_of("prm"), *scored = scores_of("--reward prm --data held-out.jsonl"), *rows = json_lines_of("held-out.jsonl");
     size_t last = json_array_size(lines) - 1, all = 0;
     double loss = 0, right = 0, found = 0, bin_p[10] = {0}, bin_good[10] = {0}, ece = 0;
     for (size_t i = 0; i < HELD_OUT; i++) {
@@ -342,7 +334,7 @@ static void test_as_reward(void **state)
     (void)state;
     run_ok("$HONE generate " MODEL "--quiet --prompts pairs.jsonl --num-generations 4 --max-new-tokens 10 --missing-eos-penalty 0 --reward prm "
            "--step-aggregate prod --select all >all.jsonl");
-    json_t *all = labels_of("all.jsonl");
+    json_t *all = json_lines_of("all.jsonl");
     bool differ = false;
     for (size_t i = 0; i < json_array_size(all); i++) {
         double s = metric(all, i, "score");

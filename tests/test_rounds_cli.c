@@ -71,14 +71,6 @@ static json_t *load(const char *path)
     return o;
 }
 
-static json_t *rows_of(const char *path)
-{
-    char *text = text_read(path, NULL);
-    json_t *rows = json_lines(text);
-    free(text);
-    return rows;
-}
-
 /* What stands at a path of names in a JSON file: {"a", "b", NULL}. */
 static double number_in(const char *path, const char *a, const char *b, const char *c, const char *d)
 {
@@ -119,8 +111,8 @@ static void test_whole(void **state)
 {
     (void)state;
     run_ok(WHOLE "whole");
-    json_t *sent = rows_of("whole/round-1/to-label.jsonl"), *back = rows_of("whole/round-1/labels.jsonl");
-    json_t *second = rows_of("whole/round-2/to-label.jsonl"), *all = rows_of("whole/round-2/comparisons.jsonl");
+    json_t *sent = json_lines_of("whole/round-1/to-label.jsonl"), *back = json_lines_of("whole/round-1/labels.jsonl");
+    json_t *second = json_lines_of("whole/round-2/to-label.jsonl"), *all = json_lines_of("whole/round-2/comparisons.jsonl");
     assert_int_equal(json_array_size(sent), 5);
     assert_int_equal(json_array_size(back), 5);
     assert_int_equal(json_array_size(all), 8 + 5 + json_array_size(second)); /* the first ones, and all labels so far */
@@ -169,7 +161,7 @@ static void test_foreseen_before(void **state)
     (void)state;
     run_ok(
         "$HONE score --model base --reward whole/round-0/reward --data whole/round-1/judgements.jsonl --quiet >scores.jsonl");
-    json_t *scores = rows_of("scores.jsonl"), *rows = rows_of("whole/round-1/judgements.jsonl");
+    json_t *scores = json_lines_of("scores.jsonl"), *rows = json_lines_of("whole/round-1/judgements.jsonl");
     double right = 0, brier = 0, n = 0;
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const char *label = json_string_value(json_object_get(json_array_get(rows, i), "label"));
@@ -270,7 +262,7 @@ static void test_killed_at_calls(void **state)
 static void fill_in(const char *folder, size_t leave_out, const char *annotator)
 {
     char *from = xasprintf("%s/to-label.jsonl", folder), *to = xasprintf("%s/labels.jsonl", folder);
-    json_t *rows = rows_of(from);
+    json_t *rows = json_lines_of(from);
     FILE *f = fopen(to, "a");
     for (size_t i = leave_out; i < json_array_size(rows); i++)
         fprintf(f, "{\"id\": \"%s\", \"label\": \"%s\", \"annotator\": \"%s\"}\n",
@@ -320,7 +312,7 @@ static void test_people(void **state)
     fill_in("people/round-2", 0, "ines");
     run_ok(PEOPLE "--resume");
     expect_word("people/lineage.json", "stopped", "rule", "rounds");
-    json_t *all = rows_of("people/round-2/comparisons.jsonl"), *second = rows_of("people/round-2/labels.jsonl");
+    json_t *all = json_lines_of("people/round-2/comparisons.jsonl"), *second = json_lines_of("people/round-2/labels.jsonl");
     assert_int_equal(json_array_size(all), 6 + json_array_size(second));
     json_decref(second);
     json_decref(all);
@@ -341,7 +333,7 @@ static void test_by_reward(void **state)
         ITERATE BY_REWARD
         "--label-choice argmax --pairs all --num-generations 4 --prompts-per-round 0 --rounds 1 --method dpo --method-config "
         "dpo.yaml --output-dir argmax");
-    json_t *rows = rows_of("argmax/round-1/judgements.jsonl");
+    json_t *rows = json_lines_of("argmax/round-1/judgements.jsonl");
     size_t decided = 0;
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
@@ -365,7 +357,7 @@ static void test_by_program(void **state)
     text_write("bad.sh", "#!/bin/sh\nsed 's/^{\"id\": \\(\"[^\"]*\"\\).*/{\"id\": \\1, \"label\": \"the first\"}/'\n");
     run_ok("chmod +x label.sh bad.sh");
     run_ok(ITERATE "--labels program --label-program ./label.sh --rounds 1 --output-dir program");
-    json_t *rows = rows_of("program/round-1/judgements.jsonl");
+    json_t *rows = json_lines_of("program/round-1/judgements.jsonl");
     assert_int_equal(json_array_size(rows), 6);
     assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 5), "annotator")), "sed");
     json_decref(rows);
@@ -380,7 +372,7 @@ static void test_by_judge(void **state)
     (void)state;
     write_long_model("judge");
     run_ok(ITERATE "--labels judge --judge judge --rounds 1 --output-dir judged");
-    json_t *rows = rows_of("judged/round-1/judgements.jsonl");
+    json_t *rows = json_lines_of("judged/round-1/judgements.jsonl");
     for (size_t i = 0; i < json_array_size(rows); i++) {
         double p = json_number_value(json_object_get(json_array_get(rows, i), "p_a"));
         assert_true(p > 0 && p < 1);
@@ -494,8 +486,8 @@ static void test_irl(void **state)
 {
     (void)state;
     run_ok(IRL "--gold rule:regex:e --rounds 2 --output-dir irl");
-    json_t *rows = rows_of("irl/round-1/judgements.jsonl"), *newest = rows_of("irl/round-2/comparisons.jsonl"),
-           *own = rows_of("irl/round-2/judgements.jsonl");
+    json_t *rows = json_lines_of("irl/round-1/judgements.jsonl"), *newest = json_lines_of("irl/round-2/comparisons.jsonl"),
+           *own = json_lines_of("irl/round-2/judgements.jsonl");
     size_t first = 0;
     assert_true(json_array_size(rows) > 6 && json_equal(newest, own)); /* only the newest answers are told apart */
     for (size_t i = 0; i < json_array_size(rows); i++) {
@@ -515,7 +507,7 @@ static void test_irl(void **state)
     assert_true(number_in("irl/round-1/figures.json", "told_apart_by_length", "value", NULL, NULL) >= 0);
     /* the same log-probs as hone logprobs counts */
     run_ok("$HONE logprobs --model base --ids demonstrations-held-out.jsonl --quiet >logprobs.jsonl");
-    json_t *lines = rows_of("logprobs.jsonl");
+    json_t *lines = json_lines_of("logprobs.jsonl");
     double sum = 0;
     for (size_t i = 0; i < json_array_size(lines); i++)
         sum -= metric(lines, i, "nll");
@@ -523,7 +515,7 @@ static void test_irl(void **state)
     json_decref(lines);
     /* of several answers only the nearest in length: one pair a demonstration */
     run_ok(IRL "--balance-length --num-generations 6 --rounds 1 --output-dir balanced");
-    rows = rows_of("balanced/round-1/judgements.jsonl");
+    rows = json_lines_of("balanced/round-1/judgements.jsonl");
     assert_in_range(json_array_size(rows), 1, 6);
     json_decref(rows);
     assert_true(number_in("balanced/round-1/figures.json", "lengths", "worse_words", "value", NULL) >

@@ -28,14 +28,6 @@ static int enter(void **state)
     return 0;
 }
 
-static json_t *rows_of(const char *path)
-{
-    char *text = text_read(path, NULL);
-    json_t *rows = json_lines(text);
-    free(text);
-    return rows;
-}
-
 static double number(const json_t *rows, size_t i, const char *key)
 {
     return metric(rows, i, key);
@@ -50,11 +42,11 @@ static const char *text_of(const json_t *rows, size_t i, const char *key)
 static void test_scores(void **state)
 {
     (void)state;
-    json_t *all = rows_of("all.jsonl");
+    json_t *all = json_lines_of("all.jsonl");
     assert_int_equal(json_array_size(all), PROMPTS * ANSWERS);
     run_ok("$HONE generate --model golden/models/llama --tokenizer tokenizer --prompts rows.jsonl --num-generations 6 --max-new-tokens 12 "
            "--temperature 1.5 --quiet >plain.jsonl");
-    json_t *plain = rows_of("plain.jsonl");
+    json_t *plain = json_lines_of("plain.jsonl");
     for (size_t i = 0; i < PROMPTS * ANSWERS; i++) {
         const char *text = text_of(plain, i, "completion");
         double tokens = (double)json_array_size(json_object_get(json_array_get(plain, i), "ids"));
@@ -84,7 +76,7 @@ static double extreme(const json_t *all, size_t prompt, double sign)
 static void test_selections(void **state)
 {
     (void)state;
-    json_t *all = rows_of("all.jsonl");
+    json_t *all = json_lines_of("all.jsonl");
     size_t above = 0, pairs = 0;
     for (size_t i = 0; i < PROMPTS * ANSWERS; i++)
         above += number(all, i, "score") >= -0.4;
@@ -96,7 +88,7 @@ static void test_selections(void **state)
     run_ok(GENERATE "--select above --threshold -0.4 >above.jsonl");
     run_ok(GENERATE "--select pair >pair.jsonl");
     run_ok(GENERATE "--select rso --rso-beta 0.2 --rso-keep 4 >rso.jsonl");
-    json_t *best = rows_of("best.jsonl"), *over = rows_of("above.jsonl"), *pair = rows_of("pair.jsonl"), *rso = rows_of("rso.jsonl");
+    json_t *best = json_lines_of("best.jsonl"), *over = json_lines_of("above.jsonl"), *pair = json_lines_of("pair.jsonl"), *rso = json_lines_of("rso.jsonl");
     assert_int_equal(json_array_size(best), PROMPTS);
     for (size_t p = 0; p < PROMPTS; p++)
         expect_near(number(best, p, "score"), extreme(all, p, 1), 0, "best", p);
@@ -123,7 +115,7 @@ static void test_selections(void **state)
 static void test_curve(void **state)
 {
     (void)state;
-    json_t *all = rows_of("all.jsonl"), *summary = json_load_file("summary.json", 0, NULL), *curve = json_object_get(summary, "best_of_n");
+    json_t *all = json_lines_of("all.jsonl"), *summary = json_load_file("summary.json", 0, NULL), *curve = json_object_get(summary, "best_of_n");
     double mean = 0, best = 0;
     for (size_t i = 0; i < PROMPTS * ANSWERS; i++)
         mean += number(all, i, "score") / (PROMPTS * ANSWERS);
@@ -183,7 +175,7 @@ static void test_hint(void **state)
         fprintf(f, "{\"id\": \"p%d\", \"prompt\": \"%s %s so %d: it began\"}\n", i, words[i % 5], words[i / 5 % 5], i);
     fclose(f);
     run_ok(ONCE "--prompts by-hand.jsonl --temperature 0 --select all >by-hand-all.jsonl");
-    json_t *bare = rows_of("bare.jsonl"), *hinted = rows_of("hinted.jsonl"), *by_hand = rows_of("by-hand-all.jsonl");
+    json_t *bare = json_lines_of("bare.jsonl"), *hinted = json_lines_of("hinted.jsonl"), *by_hand = json_lines_of("by-hand-all.jsonl");
     size_t first = json_array_size(bare), at = first;
     bool right[PROMPTS] = {false};
     assert_in_range(first, 1, PROMPTS - 1);

@@ -5,6 +5,7 @@
 #include "cmd/base.h"
 #include "cmd/commands.h"
 #include "cmd/progress.h"
+#include "cmd/prompts.h"
 #include "cmd/sampling.h"
 #include "cmd/selecting.h"
 #include "util/mem.h"
@@ -65,53 +66,36 @@ static const struct option_spec spec = {
 };
 
 /* Prompts and their requests, one a row. */
-struct prompts {
-    struct dataset data;
-    struct row *rows; /* those of `data` without completions */
-    struct examples examples;
+struct asked {
+    struct prompts prompts;
     const struct example *written; /* as which their answers are scored and written; NULL: the examples */
     struct request *requests;
 };
 
-static void prompts_release(struct prompts *p)
+static void asked_release_requests(struct asked *p)
 {
-    for (size_t i = 0; p->requests && i < p->examples.n; i++)
+    for (size_t i = 0; p->requests && i < p->prompts.examples.n; i++)
         request_release(&p->requests[i]);
     free(p->requests);
-    examples_release(&p->examples);
-    free(p->rows);
-    dataset_release(&p->data);
 }
 
-static int prompts_read(struct prompts *p, const struct generate_args *args, const struct model *m,
-                        struct err *err)
+static int asked_read(struct asked *p, const struct generate_args *args, const struct model *m, struct err *err)
 {
-    struct rows_config config = {
+    const struct rows_config config = {
         .prompts = true, .keep_plain = args->plain, .keep_fields = selecting_wanted(&args->selecting), .system = args->system};
-    unsigned kinds = ~(1u << ROWS_SCORES);
-    if (base_read(&p->data, "generate", args->prompts, &config, kinds, "prompts", args->base.quiet,
-                  err))
-        return -1;
-    p->rows = xmalloc(p->data.n * sizeof *p->rows);
-    memcpy(p->rows, p->data.rows, p->data.n * sizeof *p->rows);
-    for (size_t i = 0; i < p->data.n; i++)
-        p->rows[i].n_completions = 0;
-    struct dataset view = p->data;
-    view.rows = p->rows;
-    struct encode_options o = encode_options_of(m);
-    return examples_encode(&p->examples, &view, &o, err);
+    return prompts_encode(&p->prompts, "generate", args->prompts, &config, ~(1u << ROWS_SCORES), m, args->base.quiet, err);
 }
 
-static int prompts_request(struct prompts *p, const struct generate_args *args, bool length_given,
+static int asked_request(struct asked *p, const struct generate_args *args, bool length_given,
                            const struct loaded *l, const int32_t *stop, size_t n_stop,
                            struct err *err)
 {
-    const struct examples *e = &p->examples;
+    const struct examples *e = &p->prompts.examples;
     if (length_given &&
-        base_check_lengths(e, (size_t)args->sampling.max_new_tokens, &l->model, p->data.path,
+        base_check_lengths(e, (size_t)args->sampling.max_new_tokens, &l->model, p->prompts.data.path,
                            "shorten the prompt or lower --max-new-tokens", err))
         return -1;
-    if (base_check_lengths(e, 1, &l->model, p->data.path, "shorten the prompt", err))
+    if (base_check_lengths(e, 1, &l->model, p->prompts.data.path, "shorten the prompt", err))
         return -1;
     p->requests = xcalloc(e->n, sizeof *p->requests);
     for (size_t i = 0; i < e->n; i++) {
@@ -119,7 +103,7 @@ static int prompts_request(struct prompts *p, const struct generate_args *args, 
         if (x->prompt.n == 0)
             return err_set(err,
                            "'%s' line %zu: its prompt is empty: there is nothing to go on from",
-                           p->data.path, x->row->line);
+                           p->prompts.data.path, x->row->line);
         p->requests[i] = (struct request){
             .prompt = x->prompt.ids,
             .n_prompt = x->prompt.n,
@@ -135,12 +119,12 @@ static int prompts_request(struct prompts *p, const struct generate_args *args, 
     return 0;
 }
 
-static void write_sample(struct buf *out, const struct prompts *p, size_t index, size_t k,
+static void write_sample(struct buf *out, const struct asked *p, size_t index, size_t k,
                          const struct model *m)
 {
     const struct request *r = &p->requests[index];
     const struct sample *s = &r->samples[k];
-    const char *id = p->examples.list[index].row->id;
+    const char *id = p->prompts.examples.list[index].row->id;
     struct buf text;
     buf_init(&text, SIZE_MAX / 2);
     if (m->tokenizer) /* the end token is no part of the answer, be it special or not */
@@ -169,17 +153,18 @@ static void write_sample(struct buf *out, const struct prompts *p, size_t index,
 
 /* Write the rows that are through and have no unfinished ones before them, from *next, which becomes
  * the first that is not.  s: what selects from them, or NULL. */
-static int write_done(struct prompts *p, size_t *next, const struct model *m, struct selecting *s,
+static int write_done(struct asked *p, size_t *next, const struct model *m, struct selecting *s,
                       struct progress *progress, struct err *err)
 {
     size_t first = *next, to = first;
-    while (to < p->examples.n && p->requests[to].n_done == p->requests[to].n_samples)
+    while (to < p->prompts.examples.n && p->requests[to].n_done == p->requests[to].n_samples)
         to++;
-    if (s && to < p->examples.n && to - first < SCORED_TOGETHER)
+    if (s && to < p->prompts.examples.n && to - first < SCORED_TOGETHER)
         return 0;
     struct buf out;
     buf_init(&out, SIZE_MAX / 2);
-    int rc = s && to > first ? selecting_take(s, &out, p->requests + first, (p->written ? p->written : p->examples.list) + first, to - first, err) : 0;
+    const struct example *written = p->written ? p->written : p->prompts.examples.list;
+    int rc = s && to > first ? selecting_take(s, &out, p->requests + first, written + first, to - first, err) : 0;
     for (; *next < to; ++*next) {
         for (size_t k = 0; !s && k < p->requests[*next].n_samples; k++)
             write_sample(&out, p, *next, k, m);
@@ -194,10 +179,10 @@ static int write_done(struct prompts *p, size_t *next, const struct model *m, st
     return rc;
 }
 
-static int generate(struct prompts *p, const struct generate_args *args, const struct model *m,
+static int generate(struct asked *p, const struct generate_args *args, const struct model *m,
                     struct selecting *s, struct err *err)
 {
-    size_t n = p->examples.n, total = n * (size_t)args->num_generations, next = 0;
+    size_t n = p->prompts.examples.n, total = n * (size_t)args->num_generations, next = 0;
     struct generator_limits limits = {.slots = (size_t)args->slots < total ? (size_t)args->slots
                                                                            : total};
     for (size_t i = 0; i < n; i++) {
@@ -239,46 +224,44 @@ static int add_hint(struct row_part *part, const char *hint, size_t line, const 
 
 /* The prompts that were missed, with the hint.  Rows and written point into p; what is fresh is in `parts`, for hinted_release(). */
 struct hinted {
-    struct prompts prompts;
+    struct asked asked;
     struct example *written;
     struct row_part *parts;
 };
 
 static void hinted_release(struct hinted *h)
 {
-    for (size_t i = 0; h->parts && i < h->prompts.data.n; i++) {
+    for (size_t i = 0; h->parts && i < h->asked.prompts.data.n; i++) {
         struct row_part *part = &h->parts[i];
         free(part->text ? part->text : part->n_messages ? part->messages[part->n_messages - 1].content : NULL);
         free(part->messages);
     }
-    for (size_t i = 0; h->prompts.requests && i < h->prompts.examples.n; i++)
-        request_release(&h->prompts.requests[i]);
-    free(h->prompts.requests);
-    examples_release(&h->prompts.examples);
-    free(h->prompts.rows);
+    asked_release_requests(&h->asked);
+    examples_release(&h->asked.prompts.examples);
+    free(h->asked.prompts.rows);
     free(h->written);
     free(h->parts);
 }
 
-static int hinted_init(struct hinted *h, const struct prompts *p, const struct selecting *s, const struct model *m, struct err *err)
+static int hinted_init(struct hinted *h, const struct asked *p, const struct selecting *s, const struct model *m, struct err *err)
 {
     size_t n = s->n_missed;
-    *h = (struct hinted){.prompts = {.data = p->data}, .written = xcalloc(n + 1, sizeof *h->written), .parts = xcalloc(n + 1, sizeof *h->parts)};
-    h->prompts.rows = xcalloc(n + 1, sizeof *h->prompts.rows);
-    h->prompts.data.rows = h->prompts.rows;
-    h->prompts.data.n = 0;
-    h->prompts.written = h->written;
+    *h = (struct hinted){.asked.prompts.data = p->prompts.data, .written = xcalloc(n + 1, sizeof *h->written), .parts = xcalloc(n + 1, sizeof *h->parts)};
+    h->asked.prompts.rows = xcalloc(n + 1, sizeof *h->asked.prompts.rows);
+    h->asked.prompts.data.rows = h->asked.prompts.rows;
+    h->asked.prompts.data.n = 0;
+    h->asked.written = h->written;
     for (size_t i = 0; i < n; i++) {
-        const struct example *x = &p->examples.list[s->missed[i]];
+        const struct example *x = &p->prompts.examples.list[s->missed[i]];
         struct row_part *part = &h->parts[i];
-        char *hint = hint_for(s->args->hint, x->row, p->data.path, err);
+        char *hint = hint_for(s->args->hint, x->row, p->prompts.data.path, err);
         ENSURE(hint); /* rows were checked */
         *part = x->row->prompt;
         if (part->n_messages) {
             part->messages = xmalloc(part->n_messages * sizeof *part->messages);
             memcpy(part->messages, x->row->prompt.messages, part->n_messages * sizeof *part->messages);
         }
-        int rc = add_hint(part, hint, x->row->line, p->data.path, err);
+        int rc = add_hint(part, hint, x->row->line, p->prompts.data.path, err);
         free(hint);
         if (rc) {
             free(part->messages);
@@ -286,16 +269,16 @@ static int hinted_init(struct hinted *h, const struct prompts *p, const struct s
             return -1;
         }
         h->written[i] = *x;
-        h->prompts.rows[i] = *x->row;
-        h->prompts.rows[i].prompt = *part;
-        h->prompts.data.n++;
+        h->asked.prompts.rows[i] = *x->row;
+        h->asked.prompts.rows[i].prompt = *part;
+        h->asked.prompts.data.n++;
     }
     struct encode_options o = encode_options_of(m);
-    return examples_encode(&h->prompts.examples, &h->prompts.data, &o, err);
+    return examples_encode(&h->asked.prompts.examples, &h->asked.prompts.data, &o, err);
 }
 
 /* Answer once more, with the hint and other random numbers, the prompts of which nothing was selected. */
-static int generate_hinted(const struct prompts *p, const struct generate_args *args, bool length_given, const struct loaded *l,
+static int generate_hinted(const struct asked *p, const struct generate_args *args, bool length_given, const struct loaded *l,
                            const int32_t *stop, size_t n_stop, struct selecting *s, struct err *err)
 {
     struct hinted h;
@@ -304,11 +287,11 @@ static int generate_hinted(const struct prompts *p, const struct generate_args *
         return 0;
     int rc = hinted_init(&h, p, s, &l->model, err);
     if (rc == 0)
-        rc = prompts_request(&h.prompts, args, length_given, l, stop, n_stop, err);
-    for (size_t i = 0; rc == 0 && i < h.prompts.examples.n; i++)
-        h.prompts.requests[i].sampling.round = 1;
+        rc = asked_request(&h.asked, args, length_given, l, stop, n_stop, err);
+    for (size_t i = 0; rc == 0 && i < h.asked.prompts.examples.n; i++)
+        h.asked.requests[i].sampling.round = 1;
     if (rc == 0)
-        rc = generate(&h.prompts, args, &l->model, s, err);
+        rc = generate(&h.asked, args, &l->model, s, err);
     hinted_release(&h);
     return rc;
 }
@@ -326,21 +309,21 @@ int cmd_generate(int argc, char **argv)
         return command_misused("generate", &err);
     }
     struct loaded l = {0};
-    struct prompts p = {0};
+    struct asked p = {0};
     int32_t stop[4];
     int rc = base_open(&l, &args.base, &err);
     if (rc == 0)
-        rc = prompts_read(&p, &args, &l.model, &err);
+        rc = asked_read(&p, &args, &l.model, &err);
     size_t n_stop = rc || args.ignore_eos ? 0 : model_stop_tokens(&l.model, stop);
     if (rc == 0)
         rc =
-            prompts_request(&p, &args, options_given(&o, "max_new_tokens"), &l, stop, n_stop, &err);
+            asked_request(&p, &args, options_given(&o, "max_new_tokens"), &l, stop, n_stop, &err);
     struct selecting s = {0};
     bool selects = selecting_wanted(&args.selecting);
     if (rc == 0 && args.selecting.hint && !selects)
         rc = err_set(&err, "--hint is for answers that a reward says no to: name one with --reward");
     if (rc == 0 && selects)
-        rc = selecting_open(&s, &args.selecting, &l, &p.data, (uint32_t)args.sampling.seed, (size_t)args.num_generations,
+        rc = selecting_open(&s, &args.selecting, &l, &p.prompts.data, (uint32_t)args.sampling.seed, (size_t)args.num_generations,
                             (size_t)args.sampling.max_new_tokens, &err);
     if (rc == 0 && args.pack)
         rc = model_pack(&l.model, &err);
@@ -351,7 +334,8 @@ int cmd_generate(int argc, char **argv)
     if (rc == 0 && selects)
         rc = selecting_end(&s, args.base.quiet, &err);
     selecting_release(&s);
-    prompts_release(&p);
+    asked_release_requests(&p);
+    prompts_release(&p.prompts);
     loaded_release(&l);
     options_release(&o);
     return rc ? command_failed("generate", &err) : EXIT_DONE;

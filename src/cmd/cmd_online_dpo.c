@@ -344,22 +344,10 @@ static void show(char *line, size_t size, const struct metrics *m)
     }
 }
 
-static json_t *state(const void *self)
-{
-    (void)self;
-    return json_object();
-}
-
-static void restore(void *self, const json_t *from)
-{
-    (void)self;
-    (void)from;
-}
-
 static int run(struct job *j, const struct options *options, struct err *err)
 {
     struct online *o = &j->online;
-    struct online_method method = {iterate, show, state, restore, j};
+    struct online_method method = {.iterate = iterate, .line = show, .self = j};
     if (online_open(o, "online-dpo", &j->args->online, options, err) || open_judge(j, err) || training_begin(&o->t, err))
         return -1;
     j->method.policy = &o->t.learner;

@@ -87,11 +87,14 @@ static int score(struct table *t, const struct score_args *args, const struct re
 {
     struct progress progress;
     progress_start(&progress, "score", "rows", 0, e->n, args->base.quiet);
-    for (size_t i = 0; i < t->models * t->count; i++)
-        t->ood[i] = NAN; /* a process reward model does not know */
-    int rc = r->n == 1 && *r->list[0].head.step_separator
-                 ? score_steps(t->scores, &t->p, &t->steps, r->nets[0], e, SCORE_MICRO_TOKENS, show, &progress, err)
-                 : score_ensemble(t->scores, t->ood, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
+    int rc;
+    if (r->n == 1 && *r->list[0].head.step_separator) {
+        for (size_t i = 0; i < t->count; i++)
+            t->ood[i] = NAN; /* it does not know */
+        rc = score_steps(t->scores, &t->p, &t->steps, r->nets[0], e, SCORE_MICRO_TOKENS, show, &progress, err);
+    } else {
+        rc = score_ensemble(t->scores, t->ood, r->nets, r->n, e, SCORE_MICRO_TOKENS, show, &progress, err);
+    }
     if (rc)
         err_prefix(err, "'%s'", path);
     progress_end(&progress);

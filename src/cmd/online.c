@@ -198,7 +198,8 @@ static int resume(struct online *o, const struct online_method *method, size_t *
     json_t *state = NULL;
     int rc = run_load(&o->t.run, done, &o->t.optimizer, &state, err);
     if (rc == 0 && state) {
-        method->restore(method->self, state);
+        if (method->restore)
+            method->restore(method->self, state);
         rc = watch_restore(&o->watch, state, err);
         if (json_is_true(json_object_get(state, "stopped")))
             *done = total;
@@ -209,7 +210,7 @@ static int resume(struct online *o, const struct online_method *method, size_t *
 
 static int save(struct online *o, const struct online_method *method, size_t done, bool stopped, struct err *err)
 {
-    json_t *state = method->state(method->self);
+    json_t *state = method->state ? method->state(method->self) : json_object();
     json_object_set_new(state, "stopped", json_boolean(stopped));
     watch_save(&o->watch, state);
     int rc = run_save(&o->t.run, done, &o->t.optimizer, state, err);

@@ -63,7 +63,7 @@ struct online_method {
     int (*iterate)(void *self, uint32_t iteration, double lr, struct metrics *m, bool *stop, struct err *err);
     /* What the progress line says. */
     void (*line)(char *line, size_t size, const struct metrics *m);
-    /* What a checkpoint holds of it, beside the parts of the optimiser: a new object, and back. */
+    /* What a checkpoint holds of it, beside the parts of the optimiser: a new object, and back.  NULL, both: nothing. */
     json_t *(*state)(const void *self);
     void (*restore)(void *self, const json_t *state);
     void *self;

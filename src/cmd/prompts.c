@@ -12,8 +12,8 @@ int prompts_check_lengths(const struct prompts *p, size_t length, const struct m
     return base_check_lengths(&p->examples, length + 1, m, p->data.path, "shorten the prompt or lower --response-length", err);
 }
 
-int prompts_read(struct prompts *p, const char *command, const char *path, const struct rows_config *config, unsigned kinds,
-                 const struct model *m, size_t length, bool quiet, struct err *err)
+int prompts_encode(struct prompts *p, const char *command, const char *path, const struct rows_config *config, unsigned kinds,
+                   const struct model *m, bool quiet, struct err *err)
 {
     *p = (struct prompts){0};
     if (base_read(&p->data, command, path, config, kinds, "prompts", quiet, err)) {
@@ -28,7 +28,13 @@ int prompts_read(struct prompts *p, const char *command, const char *path, const
     struct dataset view = p->data;
     view.rows = p->rows;
     struct encode_options o = encode_options_of(m);
-    if (examples_encode(&p->examples, &view, &o, err))
+    return examples_encode(&p->examples, &view, &o, err);
+}
+
+int prompts_read(struct prompts *p, const char *command, const char *path, const struct rows_config *config, unsigned kinds,
+                 const struct model *m, size_t length, bool quiet, struct err *err)
+{
+    if (prompts_encode(p, command, path, config, kinds, m, quiet, err))
         return -1;
     for (size_t i = 0; i < p->examples.n; i++)
         if (p->examples.list[i].prompt.n == 0)

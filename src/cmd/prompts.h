@@ -12,7 +12,11 @@ struct prompts {
 };
 
 /* Read a file for `command` and encode its prompts; answers in it are not looked at.  kinds: bits 1 << enum rows_kind that are taken.
- * -1 and a sentence where one is empty, or leaves no room for an answer of `length` tokens.  Released in all cases. */
+ * Released in all cases. */
+int prompts_encode(struct prompts *p, const char *command, const char *path, const struct rows_config *config, unsigned kinds,
+                   const struct model *m, bool quiet, struct err *err);
+
+/* The same; -1 and a sentence too where a prompt is empty, or leaves no room for an answer of `length` tokens. */
 int prompts_read(struct prompts *p, const char *command, const char *path, const struct rows_config *config, unsigned kinds,
                  const struct model *m, size_t length, bool quiet, struct err *err);
 void prompts_release(struct prompts *p);

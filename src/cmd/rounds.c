@@ -12,6 +12,7 @@
 #include "eval/curves.h"
 #include "reward/mix.h"
 #include "reward/pairs.h"
+#include "reward/program.h"
 #include "util/file.h"
 #include "util/mem.h"
 
@@ -371,7 +372,7 @@ static void label_key(struct call *c)
     input_of_round(c, "pairs", c->round, "to-label.jsonl");
     set_text(c, "label_program", args->label_program);
     if (args->label_program)
-        add_contents(c, xstrndup(args->label_program, strcspn(args->label_program, " \t")));
+        add_contents(c, program_file(args->label_program));
     reward_input(c, "label_reward", args->label_reward);
     input(c, "judge", args->judge.judge);
     input(c, "judge_adapter", args->judge.judge_adapter);

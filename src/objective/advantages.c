@@ -93,15 +93,15 @@ int gdpo_rewards(double *rewards, const double *const *parts, const double *weig
     for (size_t p = 0; p < n_parts; p++)
         if (check_groups(parts[p], groups, k, err))
             return -1;
-    for (size_t g = 0; g < groups; g++)
-        for (size_t i = 0; i < k; i++) {
-            double sum = 0;
-            for (size_t p = 0; p < n_parts; p++) {
-                const double *r = parts[p] + g * k;
-                if (!group_is_flat(r, k))
-                    sum += weights[p] * (r[i] - mean(r, k)) / (sample_std(r, k) + STD_EPS);
-            }
-            rewards[g * k + i] = sum;
+    for (size_t i = 0; i < groups * k; i++)
+        rewards[i] = 0;
+    for (size_t p = 0; p < n_parts; p++)
+        for (size_t g = 0; g < groups; g++) {
+            const double *r = parts[p] + g * k;
+            double m = mean(r, k), divisor = sample_std(r, k) + STD_EPS;
+            bool flat = group_is_flat(r, k);
+            for (size_t i = 0; !flat && i < k; i++)
+                rewards[g * k + i] += weights[p] * (r[i] - m) / divisor;
         }
     return 0;
 }

@@ -45,7 +45,8 @@ int rloo_advantages(double *advantages, const double *rewards, size_t groups, si
  *     sum over the parts of weight * (reward - mean of the group) / (standard deviation of the group + 1e-4)
  *
  * which normalize_advantages() then makes advantages.  Added up first, rewards of unlike scale drown each other, and groups that
- * differ in one of them alone look like others.  parts: n_parts arrays of groups * k rewards.  k at least 2. */
+ * differ in one of them alone look like others.  parts: n_parts arrays of groups * k rewards, none of them
+ * `rewards` itself.  k at least 2. */
 int gdpo_rewards(double *rewards, const double *const *parts, const double *weights, size_t n_parts, size_t groups, size_t k,
                  struct err *err);
 

@@ -86,11 +86,7 @@ char *reward_text_file(const char *text)
     static const char rubric[] = "rule:rubric:", program[] = "program:";
     if (!strncmp(text, rubric, sizeof rubric - 1))
         return xstrdup(text + sizeof rubric - 1);
-    if (strncmp(text, program, sizeof program - 1))
-        return NULL;
-    text += sizeof program - 1;
-    text += strspn(text, " \t");
-    return xstrndup(text, strcspn(text, " \t"));
+    return strncmp(text, program, sizeof program - 1) ? NULL : program_file(text + sizeof program - 1);
 }
 
 void reward_mix_release(struct reward_mix *mix)

@@ -94,6 +94,12 @@ int program_run(struct buf *out, const char *command, const struct buf *in, doub
     }
 }
 
+char *program_file(const char *command)
+{
+    command += strspn(command, " \t");
+    return xstrndup(command, strcspn(command, " \t"));
+}
+
 int program_score(double *scores, const char *command, const struct answer_text *answers, size_t n, double seconds,
                   struct err *err)
 {

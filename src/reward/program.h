@@ -22,4 +22,7 @@ int program_score(double *scores, const char *command, const struct answer_text 
  * whose ceiling is the most that it may write. */
 int program_run(struct buf *out, const char *command, const struct buf *in, double seconds, struct err *err);
 
+/* The first word of a command, its program's file if it is one: fresh. */
+char *program_file(const char *command);
+
 #endif

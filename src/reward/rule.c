@@ -335,10 +335,10 @@ int rule_score(double *scores, const struct rule *r, const struct answer_text *a
     if (r->kind == RULE_TESTS)
         return unit_tests_score(scores, &r->tests, answers, n, err);
     for (size_t i = 0; i < n; i++) {
-        if (r->kind == RULE_RUBRIC && rubric_score(&scores[i], r->rubric, &answers[i], err))
-            return err_prefix(err, "answer %zu", i + 1);
         if (r->kind != RULE_RUBRIC)
             scores[i] = score_one(r, &answers[i]);
+        else if (rubric_score(&scores[i], r->rubric, &answers[i], err))
+            return err_prefix(err, "answer %zu", i + 1);
     }
     return 0;
 }

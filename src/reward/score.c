@@ -67,7 +67,6 @@ struct group {
     size_t split; /* layers below it are the model's own in all nets */
     struct stem *stems; /* (n) of the same tokens: from `split` on their keys and values differ */
     struct steps *steps; /* (n) of process reward models, for all examples; the others' are empty */
-    double *p;           /* of the first net's steps, where they are wanted: out */
     struct workspace *w;
     struct forest f;
 };
@@ -76,6 +75,7 @@ struct group {
 struct results {
     float *scores, *ood; /* NULL: not wanted */
     float *hidden;       /* of one net; NULL: not wanted */
+    double *p;           /* of one net's steps; NULL: not wanted */
     size_t stride;
 };
 
@@ -118,10 +118,11 @@ static int group_init(struct group *g, const struct net *const *nets, size_t n, 
 }
 
 /* What net m, a process reward model, makes of the forest's completions, the first of which is completion `from` of all. */
-static void score_by_steps(float *scores, struct group *g, size_t m, const struct examples *e, size_t first, size_t n, size_t from)
+static void score_by_steps(const struct results *r, struct group *g, size_t m, const struct examples *e, size_t first, size_t n, size_t from)
 {
     const struct steps *s = &g->steps[m];
     const struct head *head = g->nets[m]->head;
+    float *scores = r->scores + m * r->stride + from;
     size_t all = s->start[from + g->f.n_completions] - s->start[from], at = 0;
     size_t *row = xmalloc((all + 1) * sizeof *row);
     float *x = xmalloc((all + 1) * sizeof *x);
@@ -133,8 +134,8 @@ static void score_by_steps(float *scores, struct group *g, size_t m, const struc
     net_scores(x, g->w, g->nets[m], row, all);
     for (size_t j = 0; j < all; j++) {
         p[j] = sigmoid((double)x[j]);
-        if (g->p && m == 0)
-            g->p[s->start[from] + j] = p[j];
+        if (r->p)
+            r->p[s->start[from] + j] = p[j];
     }
     for (size_t c = 0; c < g->f.n_completions; c++) {
         size_t begin = s->start[from + c] - s->start[from], count = s->start[from + c + 1] - s->start[from + c];
@@ -152,7 +153,7 @@ static void read_results(const struct results *r, struct group *g, size_t m, con
     size_t width = g->nets[m]->model->config.width;
     const struct ood *ood = g->nets[m]->ood;
     if (r->scores && g->steps[m].start)
-        score_by_steps(r->scores + m * r->stride + at, g, m, e, first, n, at);
+        score_by_steps(r, g, m, e, first, n, at);
     else if (r->scores)
         net_scores(r->scores + m * r->stride + at, g->w, g->nets[m], f->last_row, f->n_completions);
 #pragma omp parallel for schedule(static) if (r->ood && ood)
@@ -255,7 +256,8 @@ static int score_all(const struct results *r, const struct net *const *nets, siz
         struct group g;
         if (group_init(&g, nets + i, same_model(nets + i, n_nets - i), e, err))
             return -1;
-        const struct results own = {r->scores ? r->scores + i * r->stride : NULL, r->ood ? r->ood + i * r->stride : NULL, r->hidden, r->stride};
+        const struct results own = {r->scores ? r->scores + i * r->stride : NULL, r->ood ? r->ood + i * r->stride : NULL,
+                                    r->hidden, r->p, r->stride};
         int rc = score_group(&own, &g, e, micro_tokens, i, n_nets, progress, user, err);
         i += g.n;
         group_release(&g);
@@ -303,8 +305,8 @@ int score_steps(float *scores, double **p, struct steps *steps, const struct net
     ENSURE(net->head && *net->head->step_separator);
     if (check(net, e, err) || group_init(&g, &net, 1, e, err))
         return -1;
-    *p = g.p = xcalloc(g.steps->start[g.steps->n] + 1, sizeof *g.p);
-    const struct results r = {.scores = scores, .stride = score_count(e)};
+    *p = xcalloc(g.steps->start[g.steps->n] + 1, sizeof **p);
+    const struct results r = {.scores = scores, .p = *p, .stride = score_count(e)};
     int rc = score_group(&r, &g, e, micro_tokens, 0, 1, progress, user, err);
     *steps = *g.steps;
     *g.steps = (struct steps){0};

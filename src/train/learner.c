@@ -82,6 +82,26 @@ int learner_logprobs(struct learner *l, float temperature, bool grad, struct err
     return net_logprobs(l->logp, l->info, l->workspace, &l->net, l->forest.targets, n, temperature, grad, err);
 }
 
+double *learner_scores(const struct learner *l, const size_t *rows, size_t n)
+{
+    float *scores = xmalloc((n + 1) * sizeof *scores);
+    double *x = xmalloc((n + 1) * sizeof *x);
+    net_scores(scores, l->workspace, &l->net, rows, n);
+    for (size_t k = 0; k < n; k++)
+        x[k] = (double)scores[k];
+    free(scores);
+    return x;
+}
+
+void learner_scores_backward(struct learner *l, const double *dscores, double divisor, const size_t *rows, size_t n)
+{
+    float *d = xmalloc((n + 1) * sizeof *d);
+    for (size_t k = 0; k < n; k++)
+        d[k] = (float)(dscores[k] / divisor);
+    net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, NULL, d, rows, n);
+    free(d);
+}
+
 static const char *file_not_finite(const struct tensor_file *f)
 {
     for (size_t i = 0; i < f->n; i++) {

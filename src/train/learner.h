@@ -36,6 +36,10 @@ int learner_forward(struct learner *l, const struct examples *e, const size_t *r
 /* Log-probs of the forest's targets into l->logp and l->info; dlogp is cleared. */
 int learner_logprobs(struct learner *l, float temperature, bool grad, struct err *err);
 
+/* Scores that the head reads at n rows of the forest, in a fresh array; and back from them: the gradient of each over `divisor`. */
+double *learner_scores(const struct learner *l, const size_t *rows, size_t n);
+void learner_scores_backward(struct learner *l, const double *dscores, double divisor, const size_t *rows, size_t n);
+
 /* A workspace that keeps nothing for a backward, for reference and scoring passes. */
 int learner_init_forward(struct learner *l, const struct net *net, struct err *err);
 

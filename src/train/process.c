@@ -59,14 +59,10 @@ static int micro(void *self, const struct examples *e, const size_t *rows, size_
     for (size_t i = 0; i < n; i++)
         all += s->start[rows[i] + 1] - s->start[rows[i]];
     size_t *place = xmalloc((all + 1) * sizeof *place);
-    float *scores = xmalloc((all + 1) * sizeof *scores), *d = xmalloc((all + 1) * sizeof *d);
-    double *x = xmalloc((all + 1) * sizeof *x), *dx = xmalloc((all + 1) * sizeof *dx);
     for (size_t i = 0; i < n; i++)
         for (size_t k = s->start[rows[i]] + first_counted(p, s, rows[i], train); k < s->start[rows[i] + 1]; k++)
             place[at++] = l->forest.last_row[i] + 1 + s->end[k] - e->list[rows[i]].completions[0].n;
-    net_scores(scores, l->workspace, &l->net, place, at);
-    for (size_t k = 0; k < at; k++)
-        x[k] = (double)scores[k];
+    double *x = learner_scores(l, place, at), *dx = xmalloc((at + 1) * sizeof *dx);
     int rc = 0;
     for (size_t i = 0, from = 0, count; rc == 0 && i < n; i++, from += count) {
         size_t first = first_counted(p, s, rows[i], train);
@@ -78,13 +74,9 @@ static int micro(void *self, const struct examples *e, const size_t *rows, size_
             p->eval_right[s->start[rows[i]] + k] = good[k];
         }
     }
-    for (size_t k = 0; k < at; k++)
-        d[k] = (float)(dx[k] / (double)p->n);
     if (rc == 0 && train)
-        net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, NULL, d, place, at);
+        learner_scores_backward(l, dx, (double)p->n, place, at);
     free(place);
-    free(scores);
-    free(d);
     free(x);
     free(dx);
     return rc;

@@ -235,24 +235,17 @@ static int micro(void *self, const struct examples *e, const size_t *rows, size_
     if (learner_forward(l, e, rows, n, err))
         return -1;
     size_t all = l->forest.n_completions;
-    float *scores = xmalloc(all * sizeof *scores), *d = xmalloc(all * sizeof *d);
-    double *x = xmalloc(all * sizeof *x), *dx = xcalloc(all, sizeof *dx);
-    net_scores(scores, l->workspace, &l->net, l->forest.last_row, all);
-    if (!train && r->eval_scores) /* an evaluation has its rows in their order */
-        memcpy(r->eval_scores + first_score(e, rows[0]), scores, all * sizeof *scores);
-    for (size_t k = 0; k < all; k++)
-        x[k] = (double)scores[k];
+    double *x = learner_scores(l, l->forest.last_row, all), *dx = xcalloc(all, sizeof *dx);
+    size_t evaluated = !train && r->eval_scores ? all : 0, first = evaluated ? first_score(e, rows[0]) : 0;
+    for (size_t k = 0; k < evaluated; k++) /* an evaluation has its rows in their order */
+        r->eval_scores[first + k] = (float)x[k];
     int rc = 0;
     for (size_t i = 0, at = 0; rc == 0 && i < n; at += e->list[rows[i++]].n_completions) {
-        size_t first = j->start[rows[i]];
-        rc = judge(r, &e->list[rows[i]], j->list + first, j->start[rows[i] + 1] - first, x + at, dx + at, err);
+        size_t from = j->start[rows[i]];
+        rc = judge(r, &e->list[rows[i]], j->list + from, j->start[rows[i] + 1] - from, x + at, dx + at, err);
     }
-    for (size_t k = 0; k < all; k++)
-        d[k] = (float)(dx[k] / (double)r->n);
     if (rc == 0 && train)
-        net_backward(&l->grads, l->workspace, &l->net, &l->forest.batch, NULL, d, l->forest.last_row, all);
-    free(scores);
-    free(d);
+        learner_scores_backward(l, dx, (double)r->n, l->forest.last_row, all);
     free(x);
     free(dx);
     return rc;

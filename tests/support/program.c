@@ -402,11 +402,18 @@ json_t *json_lines(const char *text)
     return lines;
 }
 
-json_t *metrics_of(const char *dir)
+json_t *json_lines_of(const char *path)
 {
-    char *path = path_join(dir, "metrics.jsonl"), *text = text_read(path, NULL);
+    char *text = text_read(path, NULL);
     json_t *lines = json_lines(text);
     free(text);
+    return lines;
+}
+
+json_t *metrics_of(const char *dir)
+{
+    char *path = path_join(dir, "metrics.jsonl");
+    json_t *lines = json_lines_of(path);
     free(path);
     return lines;
 }

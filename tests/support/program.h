@@ -60,8 +60,9 @@ void write_long_model(const char *folder);
 /* All regular files below a folder, as sorted lines "PATH SIZE SHA-256", and links as "PATH -> TARGET"; "" where there is none. */
 char *folder_listing(const char *path);
 
-/* JSON lines, a fresh array of them. */
+/* JSON lines, a fresh array of them; those of a file. */
 json_t *json_lines(const char *text);
+json_t *json_lines_of(const char *path);
 
 /* Those of a run's metrics.jsonl; and a number in one of them, which must be there. */
 json_t *metrics_of(const char *dir);
