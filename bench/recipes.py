@@ -74,7 +74,8 @@ def score_of(m):
 
 def minutes(folder, part, recipe):
     path = os.path.join(folder, part, recipe + ".time")
-    return "%5.1f" % (float(open(path, encoding="utf-8").read().split()[-1]) / 60) if os.path.exists(path) else "    ?"
+    words = open(path, encoding="utf-8").read().split() if os.path.exists(path) else []
+    return "%5.1f" % (float(words[-1]) / 60) if words else "    ?"
 
 
 def mean(values):

@@ -25,7 +25,7 @@ run() { # RECIPE PART LINE: once
     local flags=(--seed "${SEED:-1}" --threads "${THREADS:-0}")
     [ "$part" != desk ] || flags+=(--system "$system")
     case $command in
-    generate) flags+=(--prompts few.jsonl --quiet) ;;
+    generate) flags+=(--prompts few.jsonl) ;;
     ppo | grpo | rloo | online-dpo)
         local iterations=${ITERATIONS:-8}
         [ "$part" = desk ] || iterations=${SUMS:-30}
@@ -36,7 +36,10 @@ run() { # RECIPE PART LINE: once
         [ "$command" = reward ] || [ "$command" = sft ] || flags+=(--eval-data heldout.jsonl)
         ;;
     esac
-    [ "$name" != reward-ensemble ] || flags+=(--ensemble 3 --layers-from 24)
+    if [ "$name" = reward-ensemble ]; then # members that share a trunk start from a model, not from an adapter on one
+        flags+=(--ensemble 3 --layers-from 24)
+        line=${line/--model runs\/sft/--model \$M}
+    fi
     [ ! -e "$folder/done/$part-$name" ] || return 0
     [ -z "${ONLY:-}" ] || [[ " $ONLY " == *" $name "* ]] || return 0
     echo "$name" >&2
