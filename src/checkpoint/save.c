@@ -19,18 +19,43 @@ static struct safetensors_tensor describe(const struct param *p, const float *da
                                        .shape = {p->shape[0], p->shape[1], 1, 1}, .data = data + p->offset};
 }
 
+/* A matrix the other way round, as its file has it. */
+static void turn(float *to, const float *x, size_t rows, size_t columns)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++)
+            to[c * rows + r] = x[r * columns + c];
+}
+
 /* All tensors of params, then the head's under `score_name`, into `path`. */
 static int write_tensors(const char *path, const struct params *params, const struct head *head, const char *score_name,
                          struct err *err)
 {
     struct safetensors_tensor *list = xcalloc(params->n_list + 1, sizeof *list);
-    size_t n = 0;
-    for (; n < params->n_list; n++)
-        list[n] = describe(&params->list[n], params->data, params->list[n].name);
+    size_t n = 0, n_turned = 0, at = 0;
+    for (size_t i = 0; i < params->n_list; i++)
+        n_turned += params->list[i].turned ? params->list[i].n : 0;
+    float *turned = n_turned ? mem_block(n_turned, sizeof *turned, "tensors to be written", err) : NULL;
+    if (n_turned && !turned) {
+        free(list);
+        return -1;
+    }
+    for (; n < params->n_list; n++) {
+        const struct param *p = &params->list[n];
+        list[n] = describe(p, params->data, p->name);
+        if (!p->turned)
+            continue;
+        turn(turned + at, params->data + p->offset, p->shape[0], p->shape[1]);
+        list[n].data = turned + at;
+        list[n].shape[0] = p->shape[1];
+        list[n].shape[1] = p->shape[0];
+        at += p->n;
+    }
     if (head)
         list[n++] = describe(&head->params.list[0], head->params.data, score_name);
     struct safetensors_note note = {"format", "pt"};
     int rc = safetensors_write(path, list, n, &note, 1, err);
+    mem_block_free(turned);
     free(list);
     return rc;
 }
@@ -193,7 +218,7 @@ static char *adapter_config(const struct adapter *a, const struct head *head, co
     json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:o, s:b, s:b, s:s}", "peft_type", "LORA", "task_type",
                           head ? "SEQ_CLS" : "CAUSAL_LM", "bias", "none", "r", (int)a->rank, "lora_alpha",
                           (double)a->alpha, "lora_dropout", 0.0, "target_modules", targets, "inference_mode", 1,
-                          "fan_in_fan_out", 0, "base_model_name_or_path", base_model);
+                          "fan_in_fan_out", a->config->family->turned ? 1 : 0, "base_model_name_or_path", base_model);
     if (head)
         json_object_set_new(o, "modules_to_save", json_pack("[s]", "score"));
     if (a->first_layer) {
