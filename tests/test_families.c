@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "checkpoint/save.h"
+#include "checkpoint/save_gguf.h"
 #include "optim/adamw.h"
 #include "rollout/generate.h"
 #include "support/program.h"
 #include "support/support.h"
+#include "util/file.h"
 #include "util/mem.h"
 #include "util/rng.h"
 
@@ -242,7 +244,7 @@ static void test_saved(void **state)
         drop("saved");
         assert_int_equal(adapter_save(&a, NULL, NULL, "model", "adapter", &err), 0);
         assert_int_equal(model_make_trainable(&m, &err), 0);
-        assert_int_equal(model_save(&m, NULL, NULL, "saved", &err), 0);
+        assert_int_equal(model_save(&m, NULL, NULL, NULL, DTYPE_F32, "saved", &err), 0);
         if (model_open(&back, "saved", NULL, &err) || model_make_trainable(&back, &err) || adapter_open(&a_back, &back, "adapter", &err))
             fail_msg("%s: %s", families[i], err.text);
         assert_int_equal(back.params.n, m.params.n);
@@ -255,8 +257,86 @@ static void test_saved(void **state)
     }
 }
 
+/* A GGUF holds the same numbers: what they compute is the same, but for Gemma's 1 + w. */
+static void check_gguf(const char *name, const char *over)
+{
+    struct err err;
+    struct model m, back;
+    json_t *o = json_loads(over, 0, NULL);
+    open_with(&m, name, o);
+    json_decref(o);
+    if (model_save_gguf(&m, NULL, DTYPE_F32, "model.gguf", &err) || model_open(&back, "model.gguf", NULL, &err))
+        fail_msg("%s: %s", name, err.text);
+    assert_true(!strcmp(name, "mistral") || back.config.family == m.config.family);
+    assert_memory_equal(back.config.layer, m.config.layer, strcmp(name, "mistral") ? sizeof m.config.layer : 0);
+    assert_int_equal(back.config.rope.scaling, m.config.rope.scaling);
+    enum { N = 6 };
+    int32_t ids[N] = {5, 300, 17, 44, 211, 8};
+    float logits[2][512], one = 1;
+    for (int i = 0; i < 2; i++) {
+        const struct model *which = i ? &back : &m;
+        struct net net = {.model = which};
+        struct workspace *w = workspace_new(&which->config, KEEP_NOTHING, &err);
+        struct batch b = {0};
+        struct target targets[N];
+        struct logprob_row info;
+        size_t n = 0;
+        add_sequence(&b, targets, &n, ids, N, 1);
+        assert_int_equal(net_forward(w, &net, &b, NULL, 0, &err), 0);
+        logits_forward(logits[i], &info, net_hidden(w, N - 1), 1, &which->output, which->config.final_cap, &one);
+        batch_release(&b);
+        workspace_free(w);
+    }
+    bool exact = !m.config.family->unit_norm && m.config.rope.scaling != ROPE_LLAMA3;
+    if (exact)
+        assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    for (size_t i = 0; i < 512; i++)
+        expect_near((double)logits[1][i], (double)logits[0][i], 5e-6, name, i);
+    model_release(&m);
+    model_release(&back);
+}
+
+static void test_gguf(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"llama", "{}"}, {"llama-untied", "{}"}, {"llama3", "{}"}, {"mistral", "{}"}, {"qwen2", "{}"}, {"qwen3", "{}"}, {"gemma2", "{}"},
+        {"gemma3", "{\"layer_types\": [\"sliding_attention\", \"sliding_attention\", \"sliding_attention\"]}"}, {"phi3", "{}"},
+        {"smollm3", "{\"no_rope_layers\": [1, 1, 1]}"}, {"olmo2", "{}"}, {"gpt2", "{}"},
+        {"llama", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"linear\", \"factor\": 4}}"},
+        {"llama", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64}}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_gguf(cases[i][0], cases[i][1]);
+}
+
+static void test_gguf_refused(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"gemma3", "{}", "which layers have a window"}, {"smollm3", "{}", "which layers have a window"},
+        {"gemma2", "{\"query_pre_attn_scalar\": 144}", "query_pre_attn_scalar"},
+        {"qwen2", "{\"use_sliding_window\": true, \"sliding_window\": 9, \"layer_types\": [\"full_attention\", \"full_attention\", \"sliding_attention\"]}", "window"},
+        {"llama", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"yarn\", \"factor\": 4, \"beta_slow\": 2}}", "beta_slow"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err;
+        struct model m;
+        json_t *o = json_loads(cases[i][1], 0, NULL);
+        open_with(&m, cases[i][0], o);
+        json_decref(o);
+        drop("no.gguf");
+        assert_int_equal(model_save_gguf(&m, NULL, DTYPE_F32, "no.gguf", &err), -1);
+        if (!strstr(err.text, cases[i][2]))
+            fail_msg("%s: '%s' does not say '%s'", cases[i][0], err.text, cases[i][2]);
+        assert_false(file_exists("no.gguf"));
+        model_release(&m);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_long), cmocka_unit_test(test_laws), cmocka_unit_test(test_saved)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_long), cmocka_unit_test(test_laws), cmocka_unit_test(test_saved),
+                                       cmocka_unit_test(test_gguf), cmocka_unit_test(test_gguf_refused)};
     return cmocka_run_group_tests(tests, sandbox_enter, sandbox_leave);
 }

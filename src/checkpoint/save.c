@@ -7,11 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoint/merged.h"
 #include "checkpoint/safetensors_out.h"
 #include "model/safetensors.h"
 #include "util/buf.h"
 #include "util/file.h"
 #include "util/mem.h"
+
+static const struct safetensors_note format_note = {"format", "pt"};
 
 static struct safetensors_tensor describe(const struct param *p, const float *data, const char *name)
 {
@@ -19,43 +22,16 @@ static struct safetensors_tensor describe(const struct param *p, const float *da
                                        .shape = {p->shape[0], p->shape[1], 1, 1}, .data = data + p->offset};
 }
 
-/* A matrix the other way round, as its file has it. */
-static void turn(float *to, const float *x, size_t rows, size_t columns)
-{
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++)
-            to[c * rows + r] = x[r * columns + c];
-}
-
-/* All tensors of params, then the head's under `score_name`, into `path`. */
-static int write_tensors(const char *path, const struct params *params, const struct head *head, const char *score_name,
-                         struct err *err)
+/* All tensors of an adapter, then the head's, into `path`. */
+static int write_adapter(const char *path, const struct params *params, const struct head *head, struct err *err)
 {
     struct safetensors_tensor *list = xcalloc(params->n_list + 1, sizeof *list);
-    size_t n = 0, n_turned = 0, at = 0;
-    for (size_t i = 0; i < params->n_list; i++)
-        n_turned += params->list[i].turned ? params->list[i].n : 0;
-    float *turned = n_turned ? mem_block(n_turned, sizeof *turned, "tensors to be written", err) : NULL;
-    if (n_turned && !turned) {
-        free(list);
-        return -1;
-    }
-    for (; n < params->n_list; n++) {
-        const struct param *p = &params->list[n];
-        list[n] = describe(p, params->data, p->name);
-        if (!p->turned)
-            continue;
-        turn(turned + at, params->data + p->offset, p->shape[0], p->shape[1]);
-        list[n].data = turned + at;
-        list[n].shape[0] = p->shape[1];
-        list[n].shape[1] = p->shape[0];
-        at += p->n;
-    }
+    size_t n = 0;
+    for (; n < params->n_list; n++)
+        list[n] = describe(&params->list[n], params->data, params->list[n].name);
     if (head)
-        list[n++] = describe(&head->params.list[0], head->params.data, score_name);
-    struct safetensors_note note = {"format", "pt"};
-    int rc = safetensors_write(path, list, n, &note, 1, err);
-    mem_block_free(turned);
+        list[n++] = describe(&head->params.list[0], head->params.data, "base_model.model.score.weight");
+    int rc = safetensors_write(path, list, n, &format_note, 1, err);
     free(list);
     return rc;
 }
@@ -152,9 +128,8 @@ static int ood_write(const struct ood *o, const char *folder, struct err *err)
         {.name = "mean", .type = DTYPE_F32, .n_dims = 1, .shape = {o->width, 1, 1, 1}, .data = o->mean},
         {.name = "threshold", .type = DTYPE_F32, .n_dims = 1, .shape = {1, 1, 1, 1}, .data = &o->threshold},
         {.name = "whitener", .type = DTYPE_F32, .n_dims = 2, .shape = {o->width, o->width, 1, 1}, .data = o->whitener}};
-    struct safetensors_note note = {"format", "pt"};
     char *path = path_join(folder, "ood.safetensors");
-    int rc = safetensors_write(path, list, sizeof list / sizeof *list, &note, 1, err);
+    int rc = safetensors_write(path, list, sizeof list / sizeof *list, &format_note, 1, err);
     free(path);
     return rc;
 }
@@ -261,7 +236,7 @@ int adapter_save(const struct adapter *a, const struct head *head, const struct 
     if (!t)
         return -1;
     char *weights = path_join(t, "adapter_model.safetensors"), *config = adapter_config(a, head, base_model);
-    int rc = write_tensors(weights, &a->params, head, "base_model.model.score.weight", err);
+    int rc = write_adapter(weights, &a->params, head, err);
     if (rc == 0)
         rc = write_in(t, "adapter_config.json", config, err);
     if (rc == 0 && head)
@@ -289,17 +264,31 @@ static int copy_file(const char *from_folder, const char *to_folder, const char 
     return rc;
 }
 
-int model_save(const struct model *m, const struct head *head, const struct head_notes *notes, const char *folder,
-               struct err *err)
+static int write_model(const char *path, const struct model *m, const struct adapter *a, const struct head *head, enum dtype type, struct err *err)
+{
+    struct merged all;
+    merged_init(&all, m, a, head, false);
+    struct safetensors_tensor *list = xcalloc(all.n, sizeof *list);
+    for (size_t i = 0; i < all.n; i++) {
+        const struct merged_tensor *t = &all.list[i];
+        list[i] = (struct safetensors_tensor){.name = t->name, .type = type, .n_dims = t->n_dims, .shape = {t->shape[0], t->shape[1]}, .rows = &t->rows};
+    }
+    int rc = safetensors_write(path, list, all.n, &format_note, 1, err);
+    free(list);
+    merged_release(&all);
+    return rc;
+}
+
+int model_save(const struct model *m, const struct adapter *a, const struct head *head, const struct head_notes *notes, enum dtype type,
+               const char *folder, struct err *err)
 {
     static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                                              "chat_template.jinja", "generation_config.json"};
-    ENSURE(m->trainable);
     char *t = temporary_folder(folder, err);
     if (!t)
         return -1;
-    char *weights = path_join(t, "model.safetensors"), *config = config_to_json(&m->config, head != NULL);
-    int rc = write_tensors(weights, &m->params, head, "score.weight", err);
+    char *weights = path_join(t, "model.safetensors"), *config = config_to_json(&m->config, type, head != NULL);
+    int rc = write_model(weights, m, a, head, type, err);
     if (rc == 0)
         rc = write_in(t, "config.json", config, err);
     if (rc == 0 && head)

@@ -156,6 +156,23 @@ static int read_rope(struct config *c, const json_t *o, const char *path, struct
     return theta > 0 ? read_rotary(&c->rope_local, local, theta, c->positions, path, err) : 0;
 }
 
+static uint8_t flags_of(const struct config *c, bool local, bool still)
+{
+    return (uint8_t)((local && c->window ? LAYER_LOCAL : 0) | (still || c->family->position.hf ? LAYER_NO_ROPE : 0));
+}
+
+static bool every(size_t layer, size_t n)
+{
+    return n > 0 && (layer + 1) % n == 0;
+}
+
+uint8_t config_layer_by_rule(const struct config *c, size_t layer)
+{
+    const struct family *f = c->family;
+    bool local = f->window_layers == WINDOW_ALL || (f->window_layers == WINDOW_EVERY && !every(layer, f->window_pattern));
+    return flags_of(c, local, every(layer, f->no_rope_every));
+}
+
 /* Which layers are local, and which have no rotation: as listed, or by the family's rule. */
 static int read_layers(struct config *c, const json_t *o, const char *path, struct err *err)
 {
@@ -165,18 +182,17 @@ static int read_layers(struct config *c, const json_t *o, const char *path, stru
         return err_set(err, "'%s': 'layer_types' or 'no_rope_layers' does not have an entry a layer", path);
     const json_t *use = json_object_get(o, "use_sliding_window");
     c->window = json_is_false(use) || (f->window_layers == WINDOW_FROM_MAX_WINDOW_LAYERS && !json_is_true(use)) ? 0 : whole(o, "sliding_window", 0);
-    size_t every = either(o, "sliding_window_pattern", "_sliding_window_pattern", f->window_pattern);
-    size_t from = whole(o, "max_window_layers", c->layers), no_rope = whole(o, "no_rope_layer_interval", f->no_rope_every);
+    size_t pattern = either(o, "sliding_window_pattern", "_sliding_window_pattern", f->window_pattern);
+    size_t from = whole(o, "max_window_layers", c->layers), interval = whole(o, "no_rope_layer_interval", f->no_rope_every);
     for (size_t l = 0; l < c->layers; l++) {
         const char *type = json_string_value(json_array_get(types, l));
-        bool local = f->window_layers == WINDOW_ALL || (f->window_layers == WINDOW_EVERY ? every > 0 && (l + 1) % every != 0 : l >= from);
+        bool local = f->window_layers == WINDOW_ALL || (f->window_layers == WINDOW_EVERY ? pattern > 0 && !every(l, pattern) : l >= from);
         if (type && strcmp(type, "sliding_attention") && strcmp(type, "full_attention"))
             return err_set(err, "'%s': a layer of the type '%.40s' is not supported (sliding_attention and full_attention are)", path, type);
         if (type)
             local = !strcmp(type, "sliding_attention");
-        bool still = json_is_array(rope) ? json_integer_value(json_array_get(rope, l)) == 0
-                                         : f->no_rope_every > 0 && no_rope > 0 && (l + 1) % no_rope == 0;
-        c->layer[l] = (uint8_t)((local && c->window ? LAYER_LOCAL : 0) | (still || f->position.hf ? LAYER_NO_ROPE : 0));
+        bool still = json_is_array(rope) ? json_integer_value(json_array_get(rope, l)) == 0 : f->no_rope_every && every(l, interval);
+        c->layer[l] = flags_of(c, local, still);
     }
     return 0;
 }
@@ -347,11 +363,8 @@ int config_from_gguf(struct config *c, const struct gguf *g, struct err *err)
     c->window = gguf_whole(g, a, "attention.sliding_window", 0, &bad, err);
     if (bad || check(c, path, err))
         return -1;
-    for (size_t l = 0; l < c->layers; l++) { /* a GGUF lists no layers: llama.cpp goes by the family's rule, and so do we */
-        bool local = c->window && (f->window_layers == WINDOW_ALL || (f->window_layers == WINDOW_EVERY && (l + 1) % f->window_pattern != 0));
-        bool still = f->position.hf || (f->no_rope_every && (l + 1) % f->no_rope_every == 0);
-        c->layer[l] = (uint8_t)((local ? LAYER_LOCAL : 0) | (still ? LAYER_NO_ROPE : 0));
-    }
+    for (size_t l = 0; l < c->layers; l++) /* a GGUF lists no layers: llama.cpp goes by the family's rule, and so do we */
+        c->layer[l] = config_layer_by_rule(c, l);
     return 0;
 }
 
@@ -422,7 +435,7 @@ static void describe(json_t *o, const struct config *c)
     json_decref(rotated);
 }
 
-char *config_to_json(const struct config *c, bool sequence_classification)
+char *config_to_json(const struct config *c, enum dtype type, bool sequence_classification)
 {
     const struct family *f = c->family;
     bool old = f->position.hf; /* GPT-2's names */
@@ -443,7 +456,7 @@ char *config_to_json(const struct config *c, bool sequence_classification)
     json_object_set_new(o, "architectures", json_pack("[s]", sequence_classification ? f->classifier : f->causal));
     json_object_set_new(o, old ? "layer_norm_epsilon" : "rms_norm_eps", json_real((double)c->norm_eps));
     json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied));
-    json_object_set_new(o, "dtype", json_string("float32"));
+    json_object_set_new(o, "dtype", json_string(type == DTYPE_F16 ? "float16" : type == DTYPE_BF16 ? "bfloat16" : "float32"));
     if (c->bos >= 0)
         json_object_set_new(o, "bos_token_id", json_integer(c->bos));
     if (c->eos >= 0)

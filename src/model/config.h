@@ -39,10 +39,14 @@ void config_release(struct config *c);
 
 size_t config_dimension(const struct config *c, enum dimension d);
 
+/* enum layer_flags of a layer by its family's rule, which holds where nothing else is listed. */
+uint8_t config_layer_by_rule(const struct config *c, size_t layer);
+
 /* Can the two run in the same working memory, with the same adapters? */
 bool config_same_shape(const struct config *a, const struct config *b);
 
-/* config.json as transformers reads it, for its causal model, or for a model with a scalar head; into a fresh string. */
-char *config_to_json(const struct config *c, bool sequence_classification);
+/* config.json as transformers reads it, for its causal model, or for a model with a scalar head, with
+ * weights of a type (F32, F16 or BF16); into a fresh string. */
+char *config_to_json(const struct config *c, enum dtype type, bool sequence_classification);
 
 #endif

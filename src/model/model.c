@@ -200,6 +200,7 @@ static int open_rotary(struct rope *rope, struct model *m, const struct rotary *
         tensor_unpack(factors, t);
         for (size_t i = 0; i < half; i++)
             inv_freq[i] /= factors[i];
+        m->odd_rope = !rotary_find_llama3(&m->config.rope, half, factors);
     }
     if (rc == 0)
         rc = rope_init(rope, inv_freq, half, c->positions < MAX_POSITIONS ? c->positions : MAX_POSITIONS, r->amplitude, err);

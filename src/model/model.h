@@ -28,6 +28,7 @@ struct model {
     const float *score; /* score.weight (width): the head of a reward or value model, or NULL */
     struct layer *layers;
     struct rope rope, rope_local; /* rope.positions: the longest sequence */
+    bool odd_rope;                /* a GGUF's rotary factors, in rope, are of no kind that config has a name for */
     struct tokenizer *tokenizer;    /* NULL where the folder has none */
     struct chat_template *template; /* NULL where there is none */
     char template_problem[256];     /* why there is none */

@@ -54,6 +54,29 @@ void rotary_frequencies(const struct rotary *r, size_t half, float *inv_freq)
         yarn(r, half, inv_freq);
 }
 
+bool rotary_find_llama3(struct rotary *r, size_t half, const float *factors)
+{
+    struct rotary guess = *r;
+    guess.scaling = ROPE_LLAMA3;
+    guess.low_freq_factor = 1;
+    guess.high_freq_factor = 4;
+    guess.factor = 1;
+    for (size_t i = 0; i < half; i++)
+        guess.factor = factors[i] > guess.factor ? factors[i] : guess.factor;
+    for (guess.original_positions = 16; guess.original_positions < 1e6f; guess.original_positions *= 2) {
+        bool same = true;
+        for (size_t i = 0; same && i < half; i++) {
+            float plain = 1.0f / powf(r->theta, (float)(2 * i) / (float)(2 * half));
+            same = fabsf(plain / llama3(&guess, plain) / factors[i] - 1) < 1e-4f;
+        }
+        if (same) {
+            *r = guess;
+            return true;
+        }
+    }
+    return false;
+}
+
 float rotary_yarn_amplitude(float factor)
 {
     return factor > 1 ? 0.1f * logf(factor) + 1.0f : 1.0f;

@@ -28,6 +28,10 @@ struct rotary {
 /* half numbers: the angle of pair i at position p is p * inv_freq[i]. */
 void rotary_frequencies(const struct rotary *r, size_t half, float *inv_freq);
 
+/* Are `factors` what plain frequencies are divided by in Llama 3's scaling?  Then r becomes that scaling: a GGUF has it as these numbers
+ * alone.  Its ramp has always been from 1 to 4, over positions that are a power of two. */
+bool rotary_find_llama3(struct rotary *r, size_t half, const float *factors);
+
 /* yarn's amplitude by its factor: 1 + 0.1 log(factor). */
 float rotary_yarn_amplitude(float factor);
 
