@@ -126,7 +126,11 @@ static void test_refused(void **state)
     expect_refused("$HONE " EXPORT "--output x.gguf", "say --format gguf");
     expect_refused("$HONE " EXPORT "--output x --type q8_0", "is for --format gguf");
     assert_false(file_exists("no") || file_exists("no.gguf") || file_exists("x") || file_exists("x.gguf"));
-    expect_at_most(EXPORT "--output there --overwrite", "largest_logit_difference", 0);
+    expect_refused("$HONE " EXPORT "--output there --overwrite", "is a file, which a folder does not replace");
+    run_ok("grep -q mine there && mkdir folder folder.gguf && touch folder/old");
+    expect_refused("$HONE " EXPORT "--output folder.gguf --format gguf --overwrite", "is a folder, which a file does not replace");
+    expect_at_most(EXPORT "--output folder --overwrite", "largest_logit_difference", 0);
+    assert_false(file_exists("folder/old"));
 }
 
 int main(void)

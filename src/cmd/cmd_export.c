@@ -223,6 +223,9 @@ static int open_job(struct export_job *j, struct err *err)
     const struct export_args *a = j->args;
     if (!a->overwrite && file_exists(a->output))
         return err_set(err, "'%s' is there: name another place, or replace it with --overwrite", a->output);
+    if (file_exists(a->output) && file_is_dir(a->output) == (a->format == FORMAT_GGUF))
+        return err_set(err, "'%s' is a %s, which a %s does not replace: name another place", a->output, file_is_dir(a->output) ? "folder" : "file",
+                       a->format == FORMAT_GGUF ? "file" : "folder");
     if (base_open(&j->from, &a->base, err))
         return -1;
     const char *folder = j->from.adapter_path ? j->from.adapter_path : j->from.model_path;
