@@ -62,14 +62,14 @@ struct export_job {
 
 enum { SEQUENCES = 4, LENGTH = 24, ROWS = SEQUENCES * LENGTH };
 
-/* Logits (ROWS, vocabulary) and, with a head, scores (ROWS) on texts of random ids. */
-static int run(float *logits, float *scores, const struct net *net, struct err *err)
+/* Logits (ROWS, vocabulary) and, with a head, scores (ROWS) on texts of `length` random ids. */
+static int run(float *logits, float *scores, const struct net *net, size_t length, struct err *err)
 {
     const struct model *m = net->model;
     struct workspace *w = workspace_new(&m->config, KEEP_NOTHING, err);
     struct batch b = {0};
     int32_t ids[LENGTH];
-    size_t length = m->rope.positions < LENGTH ? m->rope.positions : LENGTH, row_list[ROWS];
+    size_t row_list[ROWS];
     float ones[ROWS];
     for (size_t s = 0; s < SEQUENCES; s++) {
         for (size_t i = 0; i < length; i++)
@@ -121,12 +121,15 @@ static double largest_difference(const float *a, const float *b, size_t n)
 
 static int compare(const struct export_job *j, const struct net *from, const struct net *to, struct err *err)
 {
-    size_t vocab = from->model->config.vocab, n = ROWS * vocab;
+    size_t vocab = from->model->config.vocab, n = ROWS * vocab, length = LENGTH;
+    const size_t positions[] = {from->model->rope.positions, to->model->rope.positions}; /* a GGUF of Mistral has no more than the window */
+    for (size_t i = 0; i < 2; i++)
+        length = positions[i] < length ? positions[i] : length;
     if (to->model->config.vocab != vocab)
         return err_set(err, "'%s' has %zu tokens where '%s' has %zu: it is not what was to be written", j->args->output, to->model->config.vocab,
                        j->args->base.model, vocab);
     float *logits = xcalloc(2 * n, sizeof *logits), scores[2][ROWS] = {{0}, {0}};
-    int rc = run(logits, scores[0], from, err) || run(logits + n, scores[1], to, err) ? -1 : 0;
+    int rc = run(logits, scores[0], from, length, err) || run(logits + n, scores[1], to, length, err) ? -1 : 0;
     if (rc == 0) {
         double kl = 0, most = largest_difference(logits, logits + n, n), most_score = largest_difference(scores[0], scores[1], ROWS);
         for (size_t i = 0; i < ROWS; i++)
