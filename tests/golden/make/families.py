@@ -20,6 +20,7 @@ CASES = [
     ("llama", {"rope_parameters": {**ROPE, "rope_type": "linear", "factor": 4.0}}),
     ("llama", {"rope_parameters": {**ROPE, "rope_type": "dynamic", "factor": 4.0}}),
     ("llama", {"rope_parameters": {**ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}}),
+    ("llama", {"rope_parameters": {**ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1500}}),
     ("llama", {"rope_parameters": {**ROPE, "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 32, "beta_fast": 20.0, "beta_slow": 2.0,
                                    "truncate": False}}),
     ("llama", {"rope_parameters": {**ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "mscale": 0.7,
