@@ -44,6 +44,7 @@ int cmd_cpo(int argc, char **argv);
 int cmd_iterate(int argc, char **argv);
 int cmd_irl(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_export(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_logprobs(int argc, char **argv);
 int cmd_generate(int argc, char **argv);

@@ -129,7 +129,6 @@ static void check_tensors(json_t *report, const struct tensor_file *f, bool weig
 
 static json_t *sizes_of(const struct config *c)
 {
-    static const char *const scaling[] = {"none", "linear", "llama3"};
     json_t *o = json_object();
     set_whole(o, "vocabulary", c->vocab);
     set_whole(o, "width", c->width);
@@ -140,8 +139,15 @@ static json_t *sizes_of(const struct config *c)
     set_whole(o, "feed_forward", c->ffn);
     set_whole(o, "positions", c->positions);
     json_object_set_new(o, "tied_output", json_boolean(c->tied));
-    json_object_set_new(o, "rope_theta", json_real((double)c->rope_theta));
-    json_object_set_new(o, "rope_scaling", json_string(scaling[c->rope_scaling]));
+    json_object_set_new(o, "rope_theta", json_real((double)c->rope.theta));
+    json_object_set_new(o, "rope_scaling", json_string(c->rope.scaling == ROPE_PLAIN ? "none" : rope_scaling_names[c->rope.scaling]));
+    size_t local = 0;
+    for (size_t l = 0; l < c->layers; l++)
+        local += c->layer[l] & LAYER_LOCAL ? 1 : 0;
+    if (local) {
+        set_whole(o, "window", c->window);
+        set_whole(o, "layers_with_window", local);
+    }
     return o;
 }
 

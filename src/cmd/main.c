@@ -18,6 +18,7 @@ struct command {
 static const struct command commands[] = {
     {"demo", "the whole loop on a small real model, with a report at the end", cmd_demo},
     {"inspect", "look into a model, an adapter, a run or a data set", cmd_inspect},
+    {"export", "a model for other tools: transformers, peft, llama.cpp", cmd_export},
     {"tokenize", "text and conversations to token ids", cmd_tokenize},
     {"logprobs", "log-probs of given tokens", cmd_logprobs},
     {"generate", "sample answers to prompts", cmd_generate},

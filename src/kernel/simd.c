@@ -779,6 +779,90 @@ static void swiglu_backward(float *dgate, float *dup, const float *dh, const flo
     }
 }
 
+/* gelu(x) = x / 2 (1 + tanh(z / 2)) = x sigmoid(z) */
+#define GELU_Z 1.5957691216057308f /* 2 sqrt(2 / pi) */
+#define GELU_CUBE 0.044715f
+
+INLINE vec gelu_sigmoid(vec x)
+{
+    return sigmoid(vec_all(GELU_Z) * x * vec_fma(vec_all(GELU_CUBE) * x, x, vec_all(1.0f)));
+}
+
+static void geglu(float *h, const float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    vec one = vec_all(1.0f);
+    for (; i + WIDTH <= n; i += WIDTH) {
+        vec g = load(gate + i);
+        store(h + i, g * gelu_sigmoid(g) * (up ? load(up + i) : one));
+    }
+    if (i < n) {
+        vec g = load_tail(gate + i, n - i, 0);
+        store_tail(h + i, g * gelu_sigmoid(g) * (up ? load_tail(up + i, n - i, 0) : one), n - i);
+    }
+}
+
+INLINE void geglu_backward_some(vec *dg, vec *du, vec dh, vec g, vec u)
+{
+    vec one = vec_all(1.0f), s = gelu_sigmoid(g);
+    vec slope = vec_all(GELU_Z) * vec_fma(vec_all(3.0f * GELU_CUBE) * g, g, one);
+    *du = dh * (g * s);
+    *dg = dh * u * (s * (one + g * slope * (one - s)));
+}
+
+static void geglu_backward(float *dgate, float *dup, const float *dh, const float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    vec dg, du, one = vec_all(1.0f);
+    for (; i + WIDTH <= n; i += WIDTH) {
+        geglu_backward_some(&dg, &du, load(dh + i), load(gate + i), up ? load(up + i) : one);
+        store(dgate + i, dg);
+        if (up)
+            store(dup + i, du);
+    }
+    if (i < n) {
+        geglu_backward_some(&dg, &du, load_tail(dh + i, n - i, 0), load_tail(gate + i, n - i, 0),
+                            up ? load_tail(up + i, n - i, 0) : one);
+        store_tail(dgate + i, dg, n - i);
+        if (up)
+            store_tail(dup + i, du, n - i);
+    }
+}
+
+/* tanh: its series near 0, where (1 - e) / (1 + e), e = exp(-2 |x|), would lose digits */
+INLINE vec vec_tanh(vec x)
+{
+    vec one = vec_all(1.0f), size = (vec)((ivec)x & 0x7fffffff), square = x * x;
+    vec e = vec_exp(vec_all(-2.0f) * size);
+    ivec sign = (ivec)x & (int32_t)0x80000000;
+    vec far = (vec)((ivec)((one - e) / (one + e)) | sign);
+    vec series = vec_fma(square, vec_all(62.0f / 2835), vec_all(-17.0f / 315));
+    series = vec_fma(square, series, vec_all(2.0f / 15));
+    series = vec_fma(square, series, vec_all(-1.0f / 3));
+    vec near = vec_fma(x * square, series, x);
+    ivec small = size < vec_all(0.25f);
+    return (vec)(((ivec)near & small) | ((ivec)far & ~small));
+}
+
+static void softcap(float *x, float cap, size_t n)
+{
+    size_t i = 0;
+    vec c = vec_all(cap), down = vec_all(1.0f / cap);
+    for (; i + WIDTH <= n; i += WIDTH)
+        store(x + i, c * vec_tanh(load(x + i) * down));
+    if (i < n)
+        store_tail(x + i, c * vec_tanh(load_tail(x + i, n - i, 0) * down), n - i);
+}
+
+static void softcap_backward(float *restrict d, const float *restrict y, float cap, size_t n)
+{
+    float down = 1.0f / cap;
+    for (size_t i = 0; i < n; i++) {
+        float t = y[i] * down;
+        d[i] *= 1.0f - t * t;
+    }
+}
+
 static void rope(float *x, const float *c, const float *s, size_t half, bool backward)
 {
     float sign = backward ? -1.0f : 1.0f;
@@ -852,6 +936,10 @@ const struct kernel PASTE(kernel_, KERNEL_ISA) = {
     .dot3 = dot3,
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
+    .geglu = geglu,
+    .geglu_backward = geglu_backward,
+    .softcap = softcap,
+    .softcap_backward = softcap_backward,
     .rope = rope,
     .softmax_backward = softmax_backward,
     .adamw = adamw,
