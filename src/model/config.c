@@ -150,6 +150,13 @@ static int from_json(struct config *c, const json_t *o, const char *path, struct
         return err_set(err, "'%s': the activation '%s' does not belong to the family '%s'", path, act, type);
     if (json_is_true(json_object_get(o, "attention_bias")) || json_is_true(json_object_get(o, "mlp_bias")))
         return err_set(err, "'%s': biases in attention or mlp are not supported yet", path);
+    const json_t *quantised = json_object_get(o, "quantization_config");
+    if (json_is_object(quantised)) {
+        const char *method = json_string_value(json_object_get(quantised, "quant_method"));
+        return err_set(err, "'%s': its weights are quantised by %s, which is not supported: take the model as it was before (F32, "
+                            "F16 or BF16) or as GGUF",
+                       path, method ? method : "a method that it does not name");
+    }
     c->vocab = whole(o, "vocab_size", 0);
     c->width = whole(o, "hidden_size", 0);
     c->layers = whole(o, "num_hidden_layers", 0);
