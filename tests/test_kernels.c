@@ -351,10 +351,14 @@ static unsigned char *random_blocks(enum dtype type, size_t rows, size_t in)
     for (size_t i = 0; i < rows * bytes; i++)
         data[i] = (unsigned char)rng_below(256, 5, RNG_TEST, (uint32_t)i, 0, 0, 0);
     for (size_t i = 0; i < rows * bytes; i += block) { /* finite numbers and scales */
-        size_t upper = type == DTYPE_Q6_K ? 209 : type == DTYPE_F32 ? 3 : 1;
+        size_t upper = type == DTYPE_Q6_K   ? 209
+                       : type == DTYPE_Q2_K ? 81
+                       : type == DTYPE_Q3_K ? 109
+                       : type == DTYPE_F32  ? 3
+                                            : 1;
         data[i + upper] &= 0xbb;
-        if (type == DTYPE_Q4_1)
-            data[i + 3] &= 0xbb;
+        if (type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q2_K || type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+            data[i + upper + 2] &= 0xbb;
     }
     return data;
 }
@@ -399,6 +403,19 @@ static void check_few(void)
                 few_case((enum dtype)type, block == 1 ? 17 : 3 * block, rows, columns[c], (enum start)(c % 3));
                 few_case((enum dtype)type, block == 1 ? 70 : block, rows, columns[c], IN_PLACE);
             }
+    }
+}
+
+/* Packed weights take an eighth of a byte more than they are stored in, at most (panel.h). */
+static void test_panel_bytes(void **state)
+{
+    (void)state;
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        size_t stored = PANEL * dtype_row_bytes((enum dtype)type, 512), packed = panel_bytes((enum dtype)type, 512);
+        size_t more = type == DTYPE_Q6_K ? PANEL * 512 * 7 / 16 : PANEL * 512 / 8;
+        if (packed < stored || packed > stored + more)
+            fail_msg("%s: %zu bytes packed, %zu stored", dtype_table[type].name, packed, stored);
+        assert_int_equal(panel_offset((enum dtype)type, 512), packed);
     }
 }
 
@@ -490,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_operations), cmocka_unit_test(test_exp),
         cmocka_unit_test(test_gelu_and_caps), cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_few),
+        cmocka_unit_test(test_panel_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,12 +80,12 @@ static json_t *type_table(const struct tensor_file *f, size_t *parameters, size_
             continue;
         *parameters += own;
         *bytes += own_bytes;
-        bool known = f->tensors[i].type != DTYPE_COUNT;
+        bool supported = f->tensors[i].type != DTYPE_COUNT;
         json_array_append_new(table,
                               json_pack("{s:s, s:I, s:I, s:o, s:b}", "type", name, "tensors",
                                         (json_int_t)tensors, "parameters", (json_int_t)own, "bytes",
-                                        known ? json_integer((json_int_t)own_bytes) : json_null(),
-                                        "supported", known));
+                                        own_bytes || supported ? json_integer((json_int_t)own_bytes) : json_null(),
+                                        "supported", supported));
     }
     return table;
 }
@@ -300,6 +300,7 @@ json_t *inspect_model(const char *path, const struct inspect_options *o, struct 
     json_object_set_new(report, "format",
                         f.is_gguf ? json_sprintf("GGUF, version %u", (unsigned)f.gguf.version)
                                   : json_string("Hugging Face folder"));
+    set_whole(report, "files", f.tensors->n_maps);
     set_whole(report, "parameters", parameters);
     set_whole(report, "bytes", bytes);
     json_object_set_new(report, "types", types);
@@ -314,6 +315,9 @@ json_t *inspect_model(const char *path, const struct inspect_options *o, struct 
         add_opened(report, &m, f.is_gguf ? NULL : o->tokenizer ? o->tokenizer : path);
         model_release(&m);
     }
+    if (f.tensors->stated_bytes && f.tensors->stated_bytes != bytes)
+        inspect_problem(report, "the index says that the weights take %zu bytes, and they take %zu: is the folder downloaded whole?",
+                        f.tensors->stated_bytes, bytes);
     check_tensors(report, f.tensors, o->weights);
     json_object_del(report, "problems");
     json_object_set_new(report, "problems", problems);

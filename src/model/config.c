@@ -214,6 +214,13 @@ static int refuse(const json_t *o, const char *path, struct err *err)
             return err_set(err, "'%s': '%s' is set, which is not supported", path, untrue[i]);
     if (json_is_false(json_object_get(o, "scale_attn_weights")))
         return err_set(err, "'%s': 'scale_attn_weights' is off, which is not supported", path);
+    const json_t *quantised = json_object_get(o, "quantization_config");
+    if (json_is_object(quantised)) {
+        const char *method = json_string_value(json_object_get(quantised, "quant_method"));
+        return err_set(err, "'%s': its weights are quantised by %s, which is not supported: take the model as it was before (F32, "
+                            "F16 or BF16) or as GGUF",
+                       path, method ? method : "a method that it does not name");
+    }
     return 0;
 }
 

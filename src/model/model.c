@@ -469,10 +469,33 @@ static int weights_or_config(const struct dirent *e)
     return !strcmp(e->d_name, "config.json") || strstr(e->d_name, ".safetensors") != NULL;
 }
 
+/* The file's own, or of a model in several files that of the list of theirs, whichever part is named. */
+static int hash_gguf(char out[65], const char *path, struct err *err)
+{
+    struct gguf g;
+    if (gguf_open(&g, path, err))
+        return -1;
+    struct buf all;
+    buf_init(&all, 1 << 24);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < g.n_parts; i++) {
+        char *part = gguf_part_path(&g, i);
+        rc = file_sha256(out, part, err);
+        if (rc == 0)
+            buf_printf(&all, "%s\n", out);
+        free(part);
+    }
+    if (rc == 0 && g.n_parts > 1)
+        sha256_hex(out, all.data, all.len);
+    buf_release(&all);
+    gguf_release(&g);
+    return rc;
+}
+
 int model_hash(const char *path, char out[65], struct err *err)
 {
     if (!file_is_dir(path))
-        return file_sha256(out, path, err);
+        return is_gguf(path) ? hash_gguf(out, path, err) : file_sha256(out, path, err);
     struct dirent **entries;
     int n = scandir(path, &entries, weights_or_config, alphasort), rc = 0;
     if (n < 0)
