@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 # From the bottom to the top; folders on one line may include each other.
 layers='
 util
+hub
 jinja
 kernel
 nn
