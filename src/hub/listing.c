@@ -51,9 +51,14 @@ static int read_file(struct hub_file *f, const json_t *o, struct err *err)
     const char *text = json_string_value(name);
     if (!text)
         return err_set(err, "the list of files has an entry without a name (rfilename)");
-    if (strlen(text) != json_string_length(name) || !name_is_safe(text))
-        return err_set(err, "the list of files has the name '%.100s', which is not one of a file in the model's folder: nothing is taken "
-                            "from it", text);
+    if (strlen(text) != json_string_length(name) || !name_is_safe(text)) {
+        char shown[100];
+        snprintf(shown, sizeof shown, "%s", text);
+        for (char *c = shown; *c; c++)
+            *c = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+        return err_set(err, "the list of files has the name '%s', which is not one of a file in the model's folder: nothing is taken from it",
+                       shown);
+    }
     const char *hash = json_string_value(json_object_get(o, "blobId"));
     *f = (struct hub_file){.name = xstrdup(text), .size = size_in(o)};
     if (json_is_object(lfs)) {
