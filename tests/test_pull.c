@@ -632,6 +632,8 @@ static void test_disk(void **state)
     fresh(NULL);
     text_write("file", "x");
     expect_error(PULL "--output-dir file/model", "cannot make the folder");
+    expect_error(PULL "--output-dir file --overwrite", "'file' is a file");
+    assert_true(is_there("file") && !is_there("file.part"));
 }
 
 /* A model that hone cannot run is refused before its weights come. */

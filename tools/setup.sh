@@ -26,6 +26,7 @@ tool cmake cmake
 tool make make
 tool pkg-config pkg-config
 tool bwrap bubblewrap
+tool openssl openssl
 package libc6-dev libjansson-dev libyaml-dev libpcre2-dev libsodium-dev libedit-dev zlib1g-dev \
     libcurl4-openssl-dev libcmocka-dev libmicrohttpd-dev libjs-chart.js ca-certificates
 for extra in "$@"; do

@@ -66,7 +66,8 @@ static int not_there(const char *path, struct err *err)
 {
     if (!hub_is_name(path))
         return err_set(err, "'%s' is not there: is the path right?", path);
-    return err_set(err, "'%s' is not there: is the path right? A model of that name on a hub comes with 'hone pull %s'", path, path);
+    size_t owner = strcspn(path, "/"), n = owner + 1 + strcspn(path + owner + 1, "/@");
+    return err_set(err, "'%s' is not there: is the path right? A model of that name on a hub comes with 'hone pull %.*s'", path, (int)n, path);
 }
 
 static int artefact_at(struct artefact *a, const char *path, struct err *err)

@@ -184,7 +184,7 @@ static size_t on_header(char *line, size_t one, size_t length, void *user)
     } else if ((value = header(line, length, "RateLimit", &n))) { /* "api";r=0;t=55: none left, for 55 seconds */
         char text[96], *reset;
         keep(text, sizeof text, value, n);
-        if (strstr(text, ";r=0") && (reset = strstr(text, ";t=")))
+        if (strstr(text, ";r=0;") && (reset = strstr(text, ";t=")))
             a->retry_after = fmin(strtod(reset + 3, NULL), 1e9);
     }
     return length;
@@ -461,10 +461,10 @@ int http_get(struct http *h, struct http_request *r, struct http_answer *a, stru
         }
         if (++failures > h->config.retries)
             return h->config.retries ? err_prefix(err, "%zu attempts in vain", failures) : -1;
-        if (a->retry_after > HTTP_WAIT_MOST)
-            return err_prefix(err, "the server asks to wait for %.0f seconds, which is too long to be waited for: try again later",
-                              a->retry_after);
-        double wait = a->retry_after > 0 ? a->retry_after : pause;
+        double asked = a->status == 429 || a->status == 503 ? a->retry_after : 0;
+        if (asked > HTTP_WAIT_MOST)
+            return err_prefix(err, "the server asks to wait for %.0f seconds, which is too long to be waited for: try again later", asked);
+        double wait = asked > 0 ? asked : pause;
         pause = fmin(2 * pause, LONGEST_PAUSE);
         char *phrase = xasprintf("%s: once more in %.3g s", err->text, wait);
         h->config.watch->say(h->config.watch->ctx, phrase);

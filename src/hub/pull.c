@@ -212,6 +212,8 @@ static int check_in_place(struct pull *p, bool *right, struct err *err)
     size_t n = 0, wrong = p->list.n;
     bool empty = !any;
     free(any);
+    if (file_exists(p->dir) && !file_is_dir(p->dir))
+        return err_set(err, "'%s' is a file: give another --output-dir", p->dir);
     for (size_t i = 0; !empty && i < p->list.n; i++) {
         char *path = path_join(p->dir, p->list.files[i].name);
         int found = is_right(p, p->dir, i, err);
