@@ -9,7 +9,7 @@
 #include <zlib.h>
 
 #include "support/support.h"
-#include "tokenizer/nfc.h"
+#include "tokenizer/forms.h"
 #include "tokenizer/tokenizer.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -130,7 +130,7 @@ static struct parts parts_of(const json_t *base, const char *pre)
     json_t *merges = json_object_get(model, "merges");
     size_t n = json_object_size(vocab), n_merges = json_array_size(merges), i;
     struct parts s = {
-        .p = {.model = "gpt2", .pre = pre, .n_tokens = n, .n_merges = n_merges, .bos = 1, .eos = 2},
+        .p = {.model = "gpt2", .pre = pre, .n_tokens = n, .n_merges = n_merges, .bos = 1, .eos = 2, .unk = -1, .add_bos = -1, .add_eos = -1},
         .tokens = xcalloc(n, sizeof *s.tokens),
         .merges = xcalloc(n_merges, sizeof *s.merges),
         .lens = xcalloc(n, sizeof *s.lens),
@@ -341,10 +341,10 @@ static void test_nfc(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf out;
         buf_init(&out, 1000);
-        nfc_append(&out, cases[i][0], strlen(cases[i][0]));
+        forms_append(&out, FORM_C, cases[i][0], strlen(cases[i][0]));
         assert_string_equal(out.data, cases[i][1]);
         if (strcmp(cases[i][0], cases[i][1]) != 0)
-            assert_true(nfc_may_change(cases[i][0], strlen(cases[i][0])));
+            assert_true(forms_may_change(FORM_C, cases[i][0], strlen(cases[i][0])));
         buf_release(&out);
     }
 }
