@@ -138,7 +138,7 @@ int decoder_fill(const struct decoder *d, struct vocab *v, struct err *err)
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < v->n; i++) {
         size_t n;
-        const char *spelling = vocab_spelling(v, (int32_t)i, &n);
+        const char *spelling = vocab_content(v, (int32_t)i, &n);
         buf_clear(&text);
         rc = run(d, &s, &text, spelling, n, false, err);
         if (n)

@@ -144,10 +144,11 @@ static void strip(const struct normalizer_step *step, const char **text, size_t 
 int normalizer_run(const struct normalizer *z, struct normalizer_scratch *s, const char **text, size_t *n,
                    enum piece_place *place, struct err *err)
 {
+    size_t other = 0; /* the buffer that the text is not in */
     for (size_t i = 0; i < z->n && *n; i++) {
         const struct normalizer_step *step = &z->steps[i];
         const char *before = *text;
-        struct buf *out = &s->text[i % 2];
+        struct buf *out = &s->text[other];
         buf_clear(out);
         switch (step->kind) {
         case NORMALIZER_FORM:
@@ -179,6 +180,7 @@ int normalizer_run(const struct normalizer *z, struct normalizer_scratch *s, con
             return err_set(err, "the tokenizer's normalizer makes more than %zu bytes of a text", NORMALIZER_MAX_TEXT);
         *text = out->data;
         *n = out->len;
+        other = 1 - other;
     }
     return 0;
 }

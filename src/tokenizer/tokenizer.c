@@ -50,11 +50,13 @@ void tokenizer_free(struct tokenizer *t)
 int tokenizer_add_token(struct tokenizer *t, const struct added_token *token, bool special,
                         bool normalized, struct err *err)
 {
-    size_t n, n_raw;
-    const char *raw = vocab_spelling(&t->vocab, token->id, &n_raw), *content = raw;
+    size_t n_raw;
+    const char *spelling = vocab_spelling(&t->vocab, token->id, &n_raw);
+    char *raw = xstrndup(spelling, n_raw); /* the vocabulary may move */
+    const char *content = raw;
+    size_t n = n_raw;
     struct normalizer_scratch scratch;
     normalizer_scratch_init(&scratch);
-    n = n_raw;
     enum piece_place place = PIECE_START;
     int result = normalizer_run(&t->normalizer, &scratch, &content, &n, &place, err);
     if (result == 0) {
@@ -62,12 +64,15 @@ int tokenizer_add_token(struct tokenizer *t, const struct added_token *token, bo
         if (n)
             added_remove(&t->added_normalized, content, n);
         vocab_set_added(&t->vocab, token->id, special);
+        if (normalized && (n != n_raw || memcmp(raw, content, n) != 0))
+            vocab_set_content(&t->vocab, token->id, content, n);
         if (!normalized)
             result = added_add(&t->added, raw, n_raw, token, err);
         else if (n)
             result = added_add(&t->added_normalized, content, n, token, err);
     }
     normalizer_scratch_release(&scratch);
+    free(raw);
     return result;
 }
 
@@ -242,7 +247,7 @@ void tokenizer_decode(const struct tokenizer *t, struct buf *out, const int32_t 
     while (skip_special && first < n && tokenizer_is_special(t, ids[first]))
         first++;
     if (first < n && !t->decoder.byte_level) {
-        const char *spelling = vocab_spelling(&t->vocab, ids[first], &len);
+        const char *spelling = vocab_content(&t->vocab, ids[first], &len);
         decoder_first(&t->decoder, out, spelling, len);
         first++;
     }

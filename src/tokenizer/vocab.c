@@ -172,21 +172,40 @@ void vocab_letters_append(struct buf *out, const char *bytes, size_t n)
     }
 }
 
-void vocab_set_bytes(struct vocab *v, int32_t id, const char *bytes, size_t n)
+static size_t pool_add(struct vocab *v, const char *bytes, size_t n)
 {
-    struct vocab_token *t = &v->tokens[id];
     ARRAY_GROW(v->pool, v->pool_len + n, v->pool_capacity);
-    t->bytes_at = v->pool_len;
-    t->bytes_len = (uint32_t)n;
-    t->has_bytes = true;
     memcpy(v->pool + v->pool_len, bytes, n);
     v->pool_len += n;
+    return v->pool_len - n;
+}
+
+void vocab_set_bytes(struct vocab *v, int32_t id, const char *bytes, size_t n)
+{
+    v->tokens[id].bytes_at = pool_add(v, bytes, n);
+    v->tokens[id].bytes_len = (uint32_t)n;
+    v->tokens[id].has_bytes = true;
+}
+
+void vocab_set_content(struct vocab *v, int32_t id, const char *content, size_t n)
+{
+    v->tokens[id].content_at = pool_add(v, content, n);
+    v->tokens[id].content_len = (uint32_t)n;
+}
+
+const char *vocab_content(const struct vocab *v, int32_t id, size_t *len)
+{
+    if (id < 0 || (size_t)id >= v->n || v->tokens[id].content_len == 0)
+        return vocab_spelling(v, id, len);
+    *len = v->tokens[id].content_len;
+    return v->pool + v->tokens[id].content_at;
 }
 
 void vocab_set_added(struct vocab *v, int32_t id, bool special)
 {
     v->tokens[id].added = true;
     v->tokens[id].has_bytes = false;
+    v->tokens[id].content_len = 0;
     v->tokens[id].special = special;
 }
 
@@ -196,7 +215,7 @@ const char *vocab_bytes(const struct vocab *v, int32_t id, size_t *len)
         *len = v->tokens[id].bytes_len;
         return v->pool + v->tokens[id].bytes_at;
     }
-    return vocab_spelling(v, id, len);
+    return vocab_content(v, id, len);
 }
 
 const char *vocab_spelling(const struct vocab *v, int32_t id, size_t *len)

@@ -17,10 +17,10 @@
 #define VOCAB_MAX_TOKENS ((size_t)1 << 22)
 
 struct vocab_token {
-    size_t at, bytes_at;   /* in the pool: the spelling, the bytes */
-    uint32_t spelling_len; /* 0: no token has this id */
-    uint32_t bytes_len;
-    bool has_bytes; /* else it stands for its spelling */
+    size_t at, bytes_at, content_at; /* in the pool: the spelling, the bytes, an added token's content as it was normalised */
+    uint32_t spelling_len;           /* 0: no token has this id */
+    uint32_t bytes_len, content_len;
+    bool has_bytes; /* else it stands for its content */
     bool added, special;
 };
 
@@ -61,6 +61,12 @@ void vocab_set_bytes(struct vocab *v, int32_t id, const char *bytes, size_t n);
 
 /* From now on the token is an added one, and stands for its spelling. */
 void vocab_set_added(struct vocab *v, int32_t id, bool special);
+
+/* An added token that is found in normalised text decodes as its content was normalised. */
+void vocab_set_content(struct vocab *v, int32_t id, const char *content, size_t n);
+
+/* What a decoder starts from: that content, or else the spelling. */
+const char *vocab_content(const struct vocab *v, int32_t id, size_t *len);
 
 /* What the token stands for; *len is 0 if no token has this id. */
 const char *vocab_bytes(const struct vocab *v, int32_t id, size_t *len);

@@ -110,12 +110,16 @@ def random_texts(pool):
 
 
 def expectations(encode, decode, pool=POOL):
-    ids = [encode(t) for t in TEXTS]
-    out = {"ids": [zlib.crc32(of_ids(i)) for i in ids], "decoded": [zlib.crc32(decode(i).encode()) for i in ids]}
+    """SentencePiece (decode may be None) has no tokens that are found in text, so what looks like one is left out (null)."""
+    own = pool is not POOL
+    ids = [None if own and ("<" in t or SPACE in t) else encode(t) for t in TEXTS]
+    out = {"ids": [None if i is None else zlib.crc32(of_ids(i)) for i in ids]}
+    if decode:
+        out["decoded"] = [None if i is None else zlib.crc32(decode(i).encode()) for i in ids]
     blocks, block = [], b""
     for n, text in enumerate(random_texts(tuple(pool)), 1):
         i = encode(text)
-        block += of_ids(i) + b";" + decode(i).encode()
+        block += of_ids(i) + b";" + (decode(i).encode() if decode else b"")
         if n % BLOCK == 0:
             blocks.append(zlib.crc32(block))
             block = b""
@@ -335,7 +339,7 @@ def unigram(bare, spm):
     }
     write("unigram.json", {"base": base, "variants": variants_of(base, patches)})
     for name, model in {"t5": sp, "t5-bytes": with_bytes}.items():
-        spm[name] = {**pieces(model), "charsmap": charsmap, **expectations(model.encode, model.decode, bare)}
+        spm[name] = {**pieces(model), "charsmap": charsmap, **expectations(model.encode, None, bare)}
     return spm
 
 
