@@ -4,12 +4,13 @@
  *                             "pre_tokenizer", "decoder", "post_processor" (pipeline_json.c), "model":
  *                             {"type": "BPE", "vocab": {"spelling": id}, "merges": ["a b"] or [["a", "b"]]} or
  *                             {"type": "Unigram", "vocab": [["spelling", score]], "unk_id"}}
- *   tokenizer_config.json    {"bos_token": "<s>" or {"content": "<s>"} or null, "eos_token", .., "add_bos_token",
- *                             "add_eos_token", "added_tokens_decoder": {"7": {"content", "special", ..}}}
+ *   tokenizer_config.json    {"bos_token": "<s>" or {"content": "<s>"} or null, "eos_token", ..,
+ *                             "added_tokens_decoder": {"7": {"content", "special", ..}}}
  *   special_tokens_map.json  the named tokens, in older folders
  *   added_tokens.json        {"content": id}, in older folders
  *
- * truncation and padding are no business of ours. */
+ * add_bos_token and add_eos_token in the second count only where there is no tokenizer.json, as in transformers: the
+ * post_processor says it.  truncation and padding are no business of ours. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,27 +318,13 @@ static int read_added_decoder(struct tokenizer *t, const json_t *tokens, struct 
     return 0;
 }
 
-/* add_bos_token and add_eos_token, where one of the two is said, count instead of the post_processor. */
-static void read_around(struct tokenizer *t, const json_t *root)
-{
-    const json_t *bos = json_object_get(root, "add_bos_token"), *eos = json_object_get(root, "add_eos_token");
-    if (!json_is_boolean(bos) && !json_is_boolean(eos))
-        return;
-    t->prefix.n = t->suffix.n = 0;
-    if (json_is_true(bos) && t->bos >= 0)
-        ids_add(&t->prefix, t->bos);
-    if (json_is_true(eos) && t->eos >= 0)
-        ids_add(&t->suffix, t->eos);
-}
-
 static int read_config(struct tokenizer *t, const json_t *root, struct err *err)
 {
-    if (read_added_decoder(t, json_object_get(root, "added_tokens_decoder"), err) ||
-        read_special(t, root, "bos_token", &t->bos, err) ||
-        read_special(t, root, "eos_token", &t->eos, err) || read_all_named(t, root, err))
-        return -1;
-    read_around(t, root);
-    return 0;
+    return read_added_decoder(t, json_object_get(root, "added_tokens_decoder"), err) ||
+                   read_special(t, root, "bos_token", &t->bos, err) ||
+                   read_special(t, root, "eos_token", &t->eos, err) || read_all_named(t, root, err)
+               ? -1
+               : 0;
 }
 
 /* {"<x>": 7}: what tokenizer.json does not have yet. */
