@@ -13,6 +13,7 @@
 #include <jansson.h>
 #include <sodium.h>
 
+#include "data/encode.h"
 #include "tokenizer/tokenizer.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -472,6 +473,50 @@ static void test_pieces(void **state)
     json_decref(o);
 }
 
+static void expect_sequence(const struct sequence *got, const struct ids *want, size_t from, size_t to)
+{
+    assert_int_equal(got->n, to - from);
+    assert_memory_equal(got->ids, want->data + from, got->n * sizeof *got->ids);
+}
+
+/* Rows of plain text: BOS once, in front of the prompt; the completion goes on from it, as if both were one text. */
+static void test_rows(void **state)
+{
+    (void)state;
+    static const char rows[] = "{\"prompt\": \"the lamp\", \"completion\": \" hall, 12 rain\"}\n";
+    static const char text[] = "{\"text\": \"the lamp hall, 12 rain\"}\n";
+    json_t *o = load(GOLDEN "characters.json"), *none = json_object();
+    struct err err;
+    struct tokenizer *t = from_patch(get(o, "base"), none, &err);
+    assert_non_null(t);
+    struct ids want = {0}, bare = {0};
+    encode(t, &bare, "the lamp", 8, "llama-2");
+    assert_int_equal(tokenizer_encode_whole(t, &want, "the lamp hall, 12 rain", 22, &err), 0);
+    assert_int_equal(want.data[0], 1);
+    ids_add(&want, 2);
+
+    struct rows_config config = {.keep_plain = true};
+    struct encode_options options = {.tokenizer = t, .eos = 2, .vocab = tokenizer_size(t)};
+    struct dataset data;
+    struct examples e;
+    assert_int_equal(dataset_parse(&data, "rows.jsonl", rows, strlen(rows), &config, &err), 0);
+    assert_int_equal(examples_encode(&e, &data, &options, &err), 0);
+    expect_sequence(&e.list[0].prompt, &want, 0, bare.n + 1);
+    expect_sequence(&e.list[0].completions[0], &want, bare.n + 1, want.n);
+    examples_release(&e);
+    dataset_release(&data);
+    assert_int_equal(dataset_parse(&data, "rows.jsonl", text, strlen(text), &config, &err), 0);
+    assert_int_equal(examples_encode(&e, &data, &options, &err), 0);
+    expect_sequence(&e.list[0].completions[0], &want, 0, want.n);
+    examples_release(&e);
+    dataset_release(&data);
+    ids_release(&bare);
+    ids_release(&want);
+    tokenizer_free(t);
+    json_decref(none);
+    json_decref(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +528,7 @@ int main(void)
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_folder_refused),
         cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -267,7 +267,7 @@ static int copy_file(const char *from_folder, const char *to_folder, const char 
 int model_save(const struct model *m, const struct head *head, const struct head_notes *notes, const char *folder,
                struct err *err)
 {
-    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                                              "chat_template.jinja", "generation_config.json"};
     ENSURE(m->trainable);
     char *t = temporary_folder(folder, err);

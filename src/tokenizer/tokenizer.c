@@ -26,6 +26,7 @@ struct tokenizer *tokenizer_new(void)
     decoder_init(&t->decoder);
     added_init(&t->added);
     added_init(&t->added_normalized);
+    added_init(&t->added_written);
     t->bos = t->eos = -1;
     return t;
 }
@@ -37,6 +38,7 @@ void tokenizer_free(struct tokenizer *t)
     vocab_release(&t->vocab);
     added_release(&t->added);
     added_release(&t->added_normalized);
+    added_release(&t->added_written);
     normalizer_release(&t->normalizer);
     pretokenizer_release(&t->pretokenizer);
     decoder_release(&t->decoder);
@@ -69,7 +71,9 @@ int tokenizer_add_token(struct tokenizer *t, const struct added_token *token, bo
         if (!normalized)
             result = added_add(&t->added, raw, n_raw, token, err);
         else if (n)
-            result = added_add(&t->added_normalized, content, n, token, err);
+            result = added_add(&t->added_normalized, content, n, token, err) || added_add(&t->added_written, raw, n_raw, token, err)
+                         ? -1
+                         : 0;
     }
     normalizer_scratch_release(&scratch);
     free(raw);
@@ -118,7 +122,7 @@ bool tokenizer_finds_added(const struct tokenizer *t, const char *text, size_t n
 {
     size_t other_start, other_end;
     bool found = added_find(&t->added, text, n, from, start, end) >= 0;
-    if (added_find(&t->added_normalized, text, n, from, &other_start, &other_end) >= 0 && (!found || other_start < *start)) {
+    if (added_find(&t->added_written, text, n, from, &other_start, &other_end) >= 0 && (!found || other_start < *start)) {
         *start = other_start;
         *end = other_end;
         found = true;

@@ -60,7 +60,7 @@ int tokenizer_eos(const struct tokenizer *t);
 const struct ids *tokenizer_prefix(const struct tokenizer *t);
 const struct ids *tokenizer_suffix(const struct tokenizer *t);
 
-/* Does encoding text[from..n) find an added (special) token in it?  The first one's place [*start, *end). */
+/* Can encoding text[from..n) find an added (special) token in it?  The first one's place [*start, *end). */
 bool tokenizer_finds_added(const struct tokenizer *t, const char *text, size_t n, size_t from, size_t *start, size_t *end);
 
 /* The id of exactly this token (special or not), or -1. */

@@ -24,6 +24,7 @@ struct tokenizer {
     struct unigram unigram;
     struct added_set added;            /* found in the text as it is */
     struct added_set added_normalized; /* found in what is left, after normalising */
+    struct added_set added_written;    /* those again, as they are written */
     int bos, eos;                      /* -1: none */
     struct ids prefix, suffix;
 };

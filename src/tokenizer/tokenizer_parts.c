@@ -68,7 +68,7 @@ static int read_spaces(struct tokenizer *t, const struct tokenizer_parts *parts,
     }
     bool one_space = kind == KIND_UNIGRAM && parts->remove_extra_whitespaces != 0;
     bool prefix = kind != KIND_CHARACTERS && parts->add_space_prefix != 0;
-    static const char extra[] = "^ +| +$|(?<= ) +";
+    static const char extra[] = "^ +| +\\z|(?<= ) +";
     if ((one_space && normalizer_add_replace(z, extra, sizeof extra - 1, REGEX_OWN, "", 0, err)) ||
         (prefix && normalizer_add_prepend(z, " ", 1, err)) ||
         normalizer_add_replace(z, " ", 1, REGEX_LITERAL, SPACE, strlen(SPACE), err) ||
@@ -105,9 +105,10 @@ static int read_model(struct tokenizer *t, const struct tokenizer_parts *parts, 
     t->bpe.byte_fallback = kind != KIND_BYTE_LEVEL;
     t->bpe.fuse_unk = kind != KIND_BYTE_LEVEL;
     t->bpe.unk = kind == KIND_BYTE_LEVEL ? -1 : parts->unk;
-    if (kind == KIND_SPM)
-        spm_add_merges(&t->bpe, &t->vocab, parts->scores, parts->types, parts->n_tokens);
-    return read_merges(t, parts, err);
+    if (kind != KIND_SPM)
+        return read_merges(t, parts, err);
+    spm_add_merges(&t->bpe, &t->vocab, parts->scores, parts->types, parts->n_tokens);
+    return 0;
 }
 
 static void add_around(struct tokenizer *t, const struct tokenizer_parts *parts, enum kind kind, bool pre_adds_bos)

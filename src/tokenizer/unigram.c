@@ -1,5 +1,6 @@
 #include "tokenizer/unigram.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "util/mem.h"
@@ -16,7 +17,7 @@ struct unigram_node {
 
 void unigram_init(struct unigram *u, const struct vocab *v, int32_t unk)
 {
-    *u = (struct unigram){.unk = unk};
+    *u = (struct unigram){.unk = unk, .least = INFINITY};
     trie_init(&u->trie);
     for (int i = 0; i < 256; i++)
         u->byte_ids[i] = vocab_find_hex_byte(v, (uint8_t)i);

@@ -327,6 +327,8 @@ def unigram(bare, spm):
     squeezed = sequence("normalizers", {"type": "Precompiled", "precompiled_charsmap": charsmap},
                         {"type": "Strip", "strip_left": False, "strip_right": True}, replace(" {2,}", SPACE, "Regex"))
     tied = [[t, -1.0 * len(t) if i > 2 else 0.0] for i, t in enumerate(p["tokens"])]
+    # Letters that only longer tokens have, and scores above 0: the cost of an unknown decides.
+    lone = [[t + "#" if t in "aeot" else t, 0.5 + 0.25 * (i % 7) * len(t)] for i, t in enumerate(p["tokens"])]
     patches = {
         "t5": {},
         "t5-added": {"added_tokens": more},
@@ -334,6 +336,7 @@ def unigram(bare, spm):
         "whitespace-split": {"pre_tokenizer": sequence("pretokenizers", {"type": "WhitespaceSplit"}, metaspace("always", True))},
         "unsplit": {"normalizer": None, "pre_tokenizer": metaspace("first"), "decoder": metaspace("first"), "added_tokens": more},
         "ties": {"model": {"vocab": tied}},
+        "lone": {"model": {"vocab": lone}},
         "bytes": {"model": {"byte_fallback": True, "vocab": [list(x) for x in zip(q["tokens"], q["scores"])]},
                   "decoder": sequence("decoders", FALLBACK, metaspace("always", True))},
     }
