@@ -300,6 +300,28 @@ static void test_named(void **state)
     json_decref(golden);
 }
 
+/* Characters with merges, as GGUF files hold Gemma 4's. */
+static void test_gemma4(void **state)
+{
+    (void)state;
+    json_t *o = load(GOLDEN "characters.json"), *texts = load(GOLDEN "texts.json"), *v;
+    size_t i, found = 0;
+    json_array_foreach(get(o, "variants"), i, v)
+    {
+        if (strcmp(json_string_value(get(v, "name")), "gemma") != 0)
+            continue;
+        struct parts s = parts_of(get(o, "base"), "gemma4", NULL);
+        s.p.unk = 0;
+        struct tokenizer *t = from_parts(&s, "gemma4");
+        expect_texts(t, v, texts, get(texts, "pool"));
+        tokenizer_free(t);
+        found++;
+    }
+    assert_int_equal(found, 1);
+    json_decref(o);
+    json_decref(texts);
+}
+
 /* SentencePiece's own models, as GGUF files hold them. */
 static void test_spm(void **state)
 {
@@ -524,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_unigram),
         cmocka_unit_test(test_byte_level),
         cmocka_unit_test(test_named),
+        cmocka_unit_test(test_gemma4),
         cmocka_unit_test(test_spm),
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_folder_refused),
