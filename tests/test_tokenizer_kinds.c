@@ -267,7 +267,8 @@ static struct parts parts_of(const json_t *base, const char *model, const char *
         put_token(&s, (size_t)json_integer_value(value), spelling, json_integer_value(value) < 3 ? 3 : 1);
     size_t i;
     json_array_foreach(merges, i, value)
-        s.merges[i] = xasprintf("%s %s", json_string_value(json_array_get(value, 0)), json_string_value(json_array_get(value, 1)));
+        s.merges[i] = xasprintf("%s %s", json_string_value(json_array_get(value, 0)),
+                                json_string_value(json_array_get(value, 1)));
     return s;
 }
 
@@ -285,13 +286,16 @@ static struct tokenizer *from_parts(struct parts *s, const char *name)
 static void test_named(void **state)
 {
     (void)state;
-    json_t *o = load(GOLDEN "byte_level.json"), *texts = load(GOLDEN "texts.json"), *golden = load("tests/golden/tokenizer.json"), *v;
+    json_t *o = load(GOLDEN "byte_level.json"), *texts = load(GOLDEN "texts.json"),
+           *golden = load("tests/golden/tokenizer.json"), *v;
     size_t i;
     json_array_foreach(get(o, "variants"), i, v)
     {
         const char *name = json_string_value(get(v, "name"));
         struct parts s = parts_of(get(golden, "base"), "gpt2", name);
+        s.p.bos = 1;
         struct tokenizer *t = from_parts(&s, name);
+        assert_int_equal(tokenizer_prefix(t)->n, strcmp(name, "llama-bpe") == 0 || strcmp(name, "tekken") == 0);
         expect_texts(t, v, texts, get(texts, "pool"));
         tokenizer_free(t);
     }
@@ -346,8 +350,9 @@ static void test_spm(void **state)
         if (is_t5) {
             const json_t *map = get(v, "charsmap");
             s.charsmap = xmalloc(json_string_length(map));
-            assert_int_equal(sodium_base642bin(s.charsmap, json_string_length(map), json_string_value(map), json_string_length(map),
-                                               NULL, &s.p.charsmap_len, NULL, sodium_base64_VARIANT_ORIGINAL), 0);
+            assert_int_equal(sodium_base642bin(s.charsmap, json_string_length(map), json_string_value(map),
+                                               json_string_length(map), NULL, &s.p.charsmap_len, NULL,
+                                               sodium_base64_VARIANT_ORIGINAL), 0);
             s.p.charsmap = s.charsmap;
         }
         struct tokenizer *t = from_parts(&s, name);
@@ -446,7 +451,8 @@ static void test_folder_refused(void **state)
     expect_folder_refused("tokenizer_config.json", "{\"added_tokens_decoder\": {\"x\": {\"content\": \"a\"}}}", "'x' is no id");
     expect_folder_refused("tokenizer_config.json", "{\"added_tokens_decoder\": {\"9\": {\"content\": \"<|im_end|>\"}}}",
                           "has id 9, but the vocabulary says 2");
-    expect_folder_refused("tokenizer_config.json", "{\"added_tokens_decoder\": {\"9\": {\"content\": \"<new>\"}}}", "two tokens have id 9");
+    expect_folder_refused("tokenizer_config.json", "{\"added_tokens_decoder\": {\"9\": {\"content\": \"<new>\"}}}",
+                          "two tokens have id 9");
     expect_folder_refused("added_tokens.json", "{\"<new>\": 99999999999}", "id 99999999999");
     expect_folder_refused("added_tokens.json", "{\"<new>\": \"7\"}", "is not a number");
 }
@@ -464,7 +470,8 @@ static void test_pieces(void **state)
     encode(t, &want, whole, strlen(whole), "llama-2");
     static const char *const pieces[] = {"the", " lamp", "</s>", "hello", " hall"};
     for (size_t i = 0; i < 5; i++)
-        assert_int_equal(tokenizer_encode_after(t, &got, got.n ? got.data[got.n - 1] : -1, pieces[i], strlen(pieces[i]), &err), 0);
+        assert_int_equal(
+            tokenizer_encode_after(t, &got, got.n ? got.data[got.n - 1] : -1, pieces[i], strlen(pieces[i]), &err), 0);
     assert_int_equal(got.n, want.n);
     assert_memory_equal(got.data, want.data, got.n * sizeof *got.data);
 

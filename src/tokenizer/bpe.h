@@ -1,8 +1,8 @@
 /* Byte-pair merging: a word's bytes, or its characters, to token ids.
  *
- * The word starts as one token a byte (byte-level vocabularies) or a character (SentencePiece's).  Of all neighbours that may merge, those with the lowest
- * rank merge first, the leftmost first among equals, until none may.  A heap holds the candidates,
- * so that a word of n bytes costs O(n log n). */
+ * The word starts as one token a byte (byte-level vocabularies) or a character (SentencePiece's).  Of all neighbours that
+ * may merge, those with the lowest rank merge first, the leftmost first among equals, until none may.  A heap holds the
+ * candidates, so that a word of n bytes costs O(n log n). */
 #ifndef HONE_TOKENIZER_BPE_H
 #define HONE_TOKENIZER_BPE_H
 

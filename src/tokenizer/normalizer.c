@@ -91,8 +91,8 @@ static int replace(const struct normalizer_step *step, struct regex_scratch *s, 
 }
 
 /* The valid stretches of the text, and the bytes between them as they are. */
-static int run_on_valid(const struct normalizer_step *step, struct regex_scratch *s, struct buf *out, const char *text, size_t n,
-                        struct err *err)
+static int run_on_valid(const struct normalizer_step *step, struct regex_scratch *s, struct buf *out, const char *text,
+                        size_t n, struct err *err)
 {
     for (size_t i = 0, end; i < n; i = end) {
         size_t k;

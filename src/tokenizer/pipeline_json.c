@@ -290,8 +290,8 @@ static int read_decoder(struct tokenizer *t, const json_t *o, int depth, struct 
         return 0;
     }
     return err_set(err,
-                   "the decoder '%.60s' is not supported: ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and Sequence "
-                   "are", type);
+                   "the decoder '%.60s' is not supported: ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and "
+                   "Sequence are", type);
 }
 
 int json_read_decoder(struct tokenizer *t, const json_t *decoder, struct err *err)
@@ -323,7 +323,8 @@ static int read_template(struct tokenizer *t, const json_t *o, struct err *err)
         const char *name = json_string_value(json_object_get(json_object_get(part, "SpecialToken"), "id"));
         const json_t *ids = name ? json_object_get(json_object_get(json_object_get(o, "special_tokens"), name), "ids") : NULL;
         if (!json_is_array(ids))
-            return err_set(err, "post_processor: entry %zu of 'single' is neither a Sequence nor a token of 'special_tokens'", i);
+            return err_set(err, "post_processor: entry %zu of 'single' is neither a Sequence nor a token of 'special_tokens'",
+                           i);
         json_array_foreach((json_t *)ids, k, id)
         {
             if (add_around(t, around, id, err))
@@ -356,8 +357,8 @@ static int read_postprocessor(struct tokenizer *t, const json_t *o, int depth, s
     if (strcmp(type, "ByteLevel") == 0) /* of places in the text only */
         return 0;
     return err_set(err,
-                   "the post_processor '%.60s' is not supported: TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel "
-                   "and Sequence are", type);
+                   "the post_processor '%.60s' is not supported: TemplateProcessing, BertProcessing, RobertaProcessing, "
+                   "ByteLevel and Sequence are", type);
 }
 
 int json_read_postprocessor(struct tokenizer *t, const json_t *postprocessor, struct err *err)

@@ -63,6 +63,7 @@ int tokenizer_add_token(struct tokenizer *t, const struct added_token *token, bo
     int result = normalizer_run(&t->normalizer, &scratch, &content, &n, &place, err);
     if (result == 0) {
         added_remove(&t->added, raw, n_raw);
+        added_remove(&t->added_written, raw, n_raw);
         if (n)
             added_remove(&t->added_normalized, content, n);
         vocab_set_added(&t->vocab, token->id, special);
@@ -71,7 +72,8 @@ int tokenizer_add_token(struct tokenizer *t, const struct added_token *token, bo
         if (!normalized)
             result = added_add(&t->added, raw, n_raw, token, err);
         else if (n)
-            result = added_add(&t->added_normalized, content, n, token, err) || added_add(&t->added_written, raw, n_raw, token, err)
+            result = added_add(&t->added_normalized, content, n, token, err) ||
+                             added_add(&t->added_written, raw, n_raw, token, err)
                          ? -1
                          : 0;
     }

@@ -22,8 +22,8 @@ struct ids {
 };
 
 /* What a vocabulary consists of when it does not come from tokenizer.json (a GGUF's metadata).
- * Arrays are the caller's and are copied.  model: "gpt2" (byte-level BPE), "gemma4" (BPE of characters), "llama" (SentencePiece's
- * BPE) or "t5" (Unigram).  pre names the pre-tokenizer of "gpt2" ("smollm", "gpt-2", ..).  merges, of "gpt2" and "gemma4", are
+ * Arrays are the caller's and are copied.  model: "gpt2" (byte-level BPE), "gemma4" (BPE of characters), "llama"
+ * (SentencePiece's BPE) or "t5" (Unigram).  pre names the pre-tokenizer of "gpt2" ("smollm", "gpt-2", ..).  merges, of "gpt2" and "gemma4", are
  * "left right"; scores, of "llama" and "t5", are (n_tokens).  types: spm.h. */
 struct tokenizer_parts {
     const char *model, *pre;

@@ -18,8 +18,8 @@ static int check_parts(const struct tokenizer_parts *parts, enum kind *kind, str
         k++;
     if (k == 4)
         return err_set(err,
-                       "the tokenizer model '%.60s' is not supported: gpt2 (byte-level BPE), gemma4, llama (SentencePiece's BPE) "
-                       "and t5 (Unigram) are", parts->model ? parts->model : "");
+                       "the tokenizer model '%.60s' is not supported: gpt2 (byte-level BPE), gemma4, llama (SentencePiece's "
+                       "BPE) and t5 (Unigram) are", parts->model ? parts->model : "");
     *kind = (enum kind)k;
     if (parts->n_tokens == 0 || parts->n_tokens > VOCAB_MAX_TOKENS)
         return err_set(err, "the vocabulary has %zu tokens; 1 to %zu are possible", parts->n_tokens,
