@@ -282,7 +282,7 @@ static int write_model(const char *path, const struct model *m, const struct ada
 int model_save(const struct model *m, const struct adapter *a, const struct head *head, const struct head_notes *notes, enum dtype type,
                const char *folder, struct err *err)
 {
-    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                                              "chat_template.jinja", "generation_config.json"};
     char *t = temporary_folder(folder, err);
     if (!t)

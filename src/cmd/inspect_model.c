@@ -163,7 +163,7 @@ static json_t *token_text(const struct tokenizer *t, int id)
     buf_printf(&b, "%d", id);
     if (t && (size_t)id < tokenizer_size(t)) {
         buf_str(&b, " ");
-        tokenizer_decode(t, &b, &one, 1, false);
+        tokenizer_decode_more(t, &b, &one, 1, false);
     }
     json_t *v = inspect_text(b.data, b.len);
     buf_release(&b);

@@ -1,16 +1,17 @@
-#include "tokenizer/nfc.h"
+#include "tokenizer/forms.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tokenizer/nfc_table.h"
+#include "tokenizer/forms_table.h"
 #include "util/mem.h"
 #include "util/utf8.h"
 
-#define N_PAIRS (sizeof nfc_pairs / sizeof *nfc_pairs)
-#define N_COMPOSING (sizeof nfc_composing / sizeof *nfc_composing)
-#define N_CLASSES (sizeof nfc_classes / sizeof *nfc_classes)
+#define N_PAIRS (sizeof forms_pairs / sizeof *forms_pairs)
+#define N_COMPOSING (sizeof forms_composing / sizeof *forms_composing)
+#define N_CLASSES (sizeof forms_classes / sizeof *forms_classes)
+#define N_COMPATIBLE (sizeof forms_compatible / sizeof *forms_compatible)
 
 /* Hangul syllables are made of leading consonant, vowel and perhaps trailing consonant by
  * arithmetic. */
@@ -37,12 +38,12 @@ static uint8_t combining_class(uint32_t c)
     size_t low = 0, high = N_CLASSES;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (c > nfc_classes[mid].to)
+        if (c > forms_classes[mid].to)
             low = mid + 1;
-        else if (c < nfc_classes[mid].from)
+        else if (c < forms_classes[mid].from)
             high = mid;
         else
-            return nfc_classes[mid].class;
+            return forms_classes[mid].class;
     }
     return 0;
 }
@@ -55,7 +56,24 @@ static void run_add(struct run *r, uint32_t c)
     r->class[r->n++] = combining_class(c);
 }
 
-static void decompose(struct run *r, uint32_t c)
+/* What forms KC and KD write for c: *n characters, or NULL. */
+static const uint32_t *compatible(uint32_t c, size_t *n)
+{
+    size_t low = 0, high = N_COMPATIBLE;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (forms_compatible[mid].whole < c)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low == N_COMPATIBLE || forms_compatible[low].whole != c)
+        return NULL;
+    *n = forms_compatible[low].n;
+    return forms_letters + forms_compatible[low].at;
+}
+
+static void decompose(struct run *r, uint32_t c, bool compatibly)
 {
     if (c - S_BASE < S_COUNT) {
         uint32_t s = c - S_BASE;
@@ -65,21 +83,27 @@ static void decompose(struct run *r, uint32_t c)
             run_add(r, T_BASE + s % T_COUNT);
         return;
     }
+    size_t n = 0;
+    const uint32_t *letters = compatibly ? compatible(c, &n) : NULL;
+    for (size_t i = 0; i < n; i++)
+        decompose(r, letters[i], compatibly);
+    if (letters)
+        return;
     size_t low = 0, high = N_PAIRS;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (nfc_pairs[mid].whole < c)
+        if (forms_pairs[mid].whole < c)
             low = mid + 1;
         else
             high = mid;
     }
-    if (low == N_PAIRS || nfc_pairs[low].whole != c) {
+    if (low == N_PAIRS || forms_pairs[low].whole != c) {
         run_add(r, c);
         return;
     }
-    decompose(r, nfc_pairs[low].first);
-    if (nfc_pairs[low].second)
-        run_add(r, nfc_pairs[low].second);
+    decompose(r, forms_pairs[low].first, compatibly);
+    if (forms_pairs[low].second)
+        decompose(r, forms_pairs[low].second, compatibly);
 }
 
 /* The character that the two compose to, or 0. */
@@ -92,11 +116,11 @@ static uint32_t compose(uint32_t first, uint32_t second)
         return first + (second - T_BASE);
     size_t low = 0, high = N_COMPOSING;
     while (low < high) {
-        size_t mid = (low + high) / 2, pair = nfc_composing[mid];
-        if (nfc_pairs[pair].first == first && nfc_pairs[pair].second == second)
-            return nfc_pairs[pair].whole;
-        if (nfc_pairs[pair].first < first ||
-            (nfc_pairs[pair].first == first && nfc_pairs[pair].second < second))
+        size_t mid = (low + high) / 2, pair = forms_composing[mid];
+        if (forms_pairs[pair].first == first && forms_pairs[pair].second == second)
+            return forms_pairs[pair].whole;
+        if (forms_pairs[pair].first < first ||
+            (forms_pairs[pair].first == first && forms_pairs[pair].second < second))
             low = mid + 1;
         else
             high = mid;
@@ -155,10 +179,11 @@ static void compose_run(struct run *r)
     r->n = kept;
 }
 
-static void flush(struct run *r, struct buf *out)
+static void flush(struct run *r, struct buf *out, bool composed)
 {
     order_marks(r);
-    compose_run(r);
+    if (composed)
+        compose_run(r);
     for (size_t i = 0; i < r->n; i++) {
         char s[4];
         buf_add(out, s, utf8_encode(s, r->c[i]));
@@ -166,21 +191,24 @@ static void flush(struct run *r, struct buf *out)
     r->n = 0;
 }
 
-bool nfc_may_change(const char *text, size_t n)
+bool forms_may_change(enum form form, const char *text, size_t n)
 {
+    /* The first byte of U+0300, U+00C0, U+00A0: below stands nothing that the form knows. */
+    unsigned char least = form == FORM_C ? 0xcc : form == FORM_D ? 0xc3 : 0xc2;
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)text[i] >= 0xcc) /* the first byte of U+0300 */
+        if ((unsigned char)text[i] >= least)
             return true;
     return false;
 }
 
-void nfc_append(struct buf *out, const char *text, size_t n)
+void forms_append(struct buf *out, enum form form, const char *text, size_t n)
 {
+    bool composed = form == FORM_C || form == FORM_KC, compatibly = form == FORM_KC || form == FORM_KD;
     struct run run = {0};
     for (size_t i = 0; i < n;) {
         size_t k = utf8_char_len(text + i, n - i);
         if (k == 0) {
-            flush(&run, out);
+            flush(&run, out, composed);
             buf_add(out, text + i++, 1);
             continue;
         }
@@ -188,11 +216,11 @@ void nfc_append(struct buf *out, const char *text, size_t n)
          * it. */
         uint32_t c = utf8_decode(text + i, k);
         if (c < 0x300 && run.n)
-            flush(&run, out);
-        decompose(&run, c);
+            flush(&run, out, composed);
+        decompose(&run, c, compatibly);
         i += k;
     }
-    flush(&run, out);
+    flush(&run, out, composed);
     free(run.c);
     free(run.class);
 }
