@@ -123,7 +123,7 @@ static void add_around(struct tokenizer *t, const struct tokenizer_parts *parts,
 
 static int read_parts(struct tokenizer *t, const struct tokenizer_parts *parts, struct err *err)
 {
-    enum kind kind;
+    enum kind kind = KIND_BYTE_LEVEL;
     struct pretokenizer_traits traits = {0};
     if (check_parts(parts, &kind, err))
         return -1;
