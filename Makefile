@@ -13,7 +13,7 @@ tools/setup.sh $(3)
 cmake --build $(1) -j $(JOBS) $(4)
 endef
 
-.PHONY: release debug quick test asan arm tsan fuzz bench random demo fmt layers check clean help
+.PHONY: release debug quick test exports asan arm tsan fuzz bench random demo fmt layers check clean help
 
 release: ## the program: build/hone
 	$(call build,$(BUILD))
@@ -27,6 +27,9 @@ quick: release ## the short tests (less than a minute)
 test: release ## all tests; those of the real model get it first
 	@model=$$(tools/get-model.sh) || echo 'make test: no model: its tests will be skipped' >&2; \
 	    HONE_MODEL="$$model" tests/run.sh $(BUILD)
+
+exports: release ## exports in transformers, peft and llama.cpp, which are installed once (some minutes)
+	tests/tools/exports.sh $(BUILD)
 
 asan: ## the short tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DASAN=ON -DUBSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")

@@ -30,6 +30,15 @@ folder() {
     cat >"$out/$1/chat_template.jinja"
 }
 
+# ---- BOS around plain text, only where it is asked for ----
+mkdir "$out/llama"
+python3 -c 'import json, sys; json.dump(json.load(open(sys.argv[1]))["base"], open(sys.argv[2], "w"))' \
+    tests/golden/tokenizers/characters.json "$out/llama/tokenizer.json"
+in='{"text": "<s>the"}' expect 0 '{"ids": [1, ' tokenize --tokenizer "$out/llama"
+bare=$(sed 's/.*"ids": \[1, \([^]]*\)\].*/\1/' "$out/stdout")
+in='{"text": "the"}' expect 0 "{\"ids\": [$bare], \"text\": \"the\"}" tokenize --tokenizer "$out/llama"
+in='{"text": "the"}' expect 0 "{\"ids\": [1, $bare], \"text\": \"the\"}" tokenize --tokenizer "$out/llama" --add-special-tokens
+
 # ---- templates of our own, in the manner of several families ----
 folder turns <<'END'
 {{ bos_token }}

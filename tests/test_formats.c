@@ -13,6 +13,7 @@
 #include "model/gguf.h"
 #include "model/model.h"
 #include "model/safetensors.h"
+#include "support/gguf_file.h"
 #include "support/support.h"
 #include "util/mem.h"
 #include "util/rng.h"
@@ -37,6 +38,22 @@ static double half_at(const uint8_t *p)
 static int signed_byte(uint8_t b)
 {
     return b < 128 ? b : b - 256;
+}
+
+static int five_bits(const uint8_t *p, size_t j)
+{
+    return (j < 16 ? p[4 + j] % 16 : p[4 + j - 16] / 16) + 16 * (p[j / 8] / (1 << j % 8) % 2);
+}
+
+/* Q4_K's and Q5_K's scale i (from 0), or minimum i (from 4). */
+static int k_scale(const uint8_t *p, size_t i, size_t from)
+{
+    return i < 4 ? p[from + i] % 64 : (from ? p[4 + i] / 16 : p[4 + i] % 16) + 16 * (p[from + i - 4] / 64);
+}
+
+static int k_nibble(const uint8_t *p, size_t j)
+{
+    return j % 64 < 32 ? p[j / 64 * 32 + j % 32] % 16 : p[j / 64 * 32 + j % 32] / 16;
 }
 
 /* Weight i of a row, rounded to a float only at the end. */
@@ -70,6 +87,27 @@ static double weight_value(enum dtype type, const uint8_t *row, size_t i)
         int q = (quarter < 2 ? low % 16 : low / 16) + 16 * (high / (1 << 2 * quarter) % 4) - 32;
         return half_at(block + 208) * signed_byte(block[192 + j / 16]) * q;
     }
+    case DTYPE_Q5_0:
+        return half_at(block) * (five_bits(block + 2, j) - 16);
+    case DTYPE_Q5_1:
+        return half_at(block) * five_bits(block + 4, j) + half_at(block + 2);
+    case DTYPE_IQ4_NL:
+        return half_at(block) * dtype_nl_values[j < 16 ? block[2 + j] % 16 : block[2 + j - 16] / 16];
+    case DTYPE_Q2_K:
+        return half_at(block + 80) * (block[j / 16] % 16) * (block[16 + j / 128 * 32 + j % 32] / (1 << 2 * (j % 128 / 32)) % 4) -
+               half_at(block + 82) * (block[j / 16] / 16);
+    case DTYPE_Q3_K: {
+        size_t g = j / 16;
+        int scale = block[96 + g % 8] / (g < 8 ? 1 : 16) % 16 + 16 * (block[104 + g % 4] / (1 << 2 * (g / 4)) % 4) - 32;
+        int q = block[32 + j / 128 * 32 + j % 32] / (1 << 2 * (j % 128 / 32)) % 4 + 4 * (block[j % 32] / (1 << j / 32) % 2) - 4;
+        return half_at(block + 108) * scale * q;
+    }
+    case DTYPE_Q4_K:
+        return half_at(block) * k_scale(block + 4, j / 32, 0) * k_nibble(block + 16, j) -
+               half_at(block + 2) * k_scale(block + 4, j / 32, 4);
+    case DTYPE_Q5_K:
+        return half_at(block) * k_scale(block + 4, j / 32, 0) * (k_nibble(block + 48, j) + 16 * (block[16 + j % 32] / (1 << j / 32) % 2)) -
+               half_at(block + 2) * k_scale(block + 4, j / 32, 4);
     default:
         return NAN;
     }
@@ -123,22 +161,6 @@ static void test_unpack(void **state)
 }
 
 /* ---- making files ---- */
-
-static void add_u32(struct buf *b, uint32_t x)
-{
-    buf_add(b, &x, 4);
-}
-
-static void add_u64(struct buf *b, uint64_t x)
-{
-    buf_add(b, &x, 8);
-}
-
-static void add_string(struct buf *b, const char *s)
-{
-    add_u64(b, strlen(s));
-    buf_str(b, s);
-}
 
 static void add_safetensors(struct buf *b, const char *header, size_t data)
 {
@@ -382,16 +404,23 @@ static void put(const char *folder, const char *name, const void *data, size_t n
     free(path);
 }
 
-static void put_shard(const char *folder, const char *file, const char *tensor)
+/* A file with a tensor of two floats, and perhaps another one. */
+static void put_shard_of(const char *folder, const char *file, const char *tensor, const char *other)
 {
     struct buf b;
     buf_init(&b, 1 << 20);
-    char *header =
-        xasprintf("{\"%s\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", tensor);
-    add_safetensors(&b, header, 8);
+    char *more = other ? xasprintf(",\"%s\":{\"dtype\":\"F8_E4M3\",\"shape\":[3],\"data_offsets\":[8,11]}", other) : xstrdup("");
+    char *header = xasprintf("{\"%s\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}%s}", tensor, more);
+    add_safetensors(&b, header, other ? 11 : 8);
+    free(more);
     put(folder, file, b.data, b.len);
     free(header);
     buf_release(&b);
+}
+
+static void put_shard(const char *folder, const char *file, const char *tensor)
+{
+    put_shard_of(folder, file, tensor, NULL);
 }
 
 static void expect_folder(const char *folder, const char *index, const char *why)
@@ -423,6 +452,12 @@ static void test_safetensors_folder(void **state)
     put_shard(folder, "secret.safetensors", "z");
     assert_int_equal(safetensors_open(&file, sub, &err), -1);
     assert_non_null(strstr(err.text, "neither model.safetensors nor"));
+    put_shard(sub, "model-00001-of-00002.safetensors", "x");
+    assert_int_equal(safetensors_open(&file, sub, &err), -1);
+    assert_non_null(strstr(err.text, "holds 'model-00001-of-00002.safetensors', and model.safetensors.index.json is not there"));
+    char *shard = path_join(sub, "model-00001-of-00002.safetensors");
+    assert_int_equal(unlink(shard), 0);
+    free(shard);
     put(sub, "pytorch_model.bin", "x", 1);
     assert_int_equal(safetensors_open(&file, sub, &err), -1);
     assert_non_null(strstr(err.text, "pytorch_model.bin only"));
@@ -451,12 +486,26 @@ static void test_safetensors_folder(void **state)
     expect_folder(sub, "{\"weight_map\":[]}", "\"weight_map\" is missing");
     expect_folder(sub, "[]", "not a JSON object");
     expect_folder(sub, "{\"weight_map\":", "not valid JSON");
+    expect_folder(sub, "{\"weight_map\":{\"x\":\"1.safetensors\",\"x\":\"1.safetensors\"}}", "the index has a name twice");
     put_shard(sub, "3.safetensors", "x");
     expect_folder(sub, "{\"weight_map\":{\"x\":\"1.safetensors\",\"y\":\"3.safetensors\"}}",
                   "tensor 'x' is there twice");
     put(sub, "3.safetensors", "{}", 2);
     expect_folder(sub, "{\"weight_map\":{\"x\":\"1.safetensors\",\"y\":\"3.safetensors\"}}",
                   "3.safetensors': it is only 2 bytes long");
+
+    put_shard_of(sub, "3.safetensors", "y", "w");
+    expect_folder(sub, "{\"weight_map\":{\"x\":\"1.safetensors\",\"y\":\"3.safetensors\"}}",
+                  "tensor 'w' is in the files and not in \"weight_map\"");
+    static const char whole[] = "{\"metadata\":{\"total_size\":19},\"weight_map\":"
+                                "{\"x\":\"1.safetensors\",\"y\":\"3.safetensors\",\"w\":\"3.safetensors\"}}";
+    put(sub, "model.safetensors.index.json", whole, sizeof whole - 1);
+    assert_int_equal(safetensors_open(&file, sub, &err), 0);
+    assert_int_equal(file.stated_bytes, 19);
+    assert_int_equal(tensor_find(&file, "w")->bytes, 3);
+    assert_null(tensor_need(&file, "w", &err));
+    assert_non_null(strstr(err.text, "tensor 'w' has type F8_E4M3, which is not supported yet: take the model in one of F32, F16, "));
+    tensor_file_release(&file);
 
     put_shard(sub, "model.safetensors", "alone");
     assert_int_equal(safetensors_open(&file, sub, &err), 0);
@@ -557,51 +606,6 @@ static void test_full_disk(void **state)
 
 /* ---- GGUF ---- */
 
-static void add_key(struct buf *b, const char *key, enum gguf_type type, const void *value,
-                    size_t bytes)
-{
-    add_string(b, key);
-    add_u32(b, type);
-    buf_add(b, value, bytes);
-}
-
-static void add_array(struct buf *b, const char *key, enum gguf_type type, uint64_t n)
-{
-    add_string(b, key);
-    add_u32(b, GGUF_ARRAY);
-    add_u32(b, type);
-    add_u64(b, n);
-}
-
-static void add_tensor(struct buf *b, const char *name, uint64_t width, uint64_t rows,
-                       uint32_t type, uint64_t offset)
-{
-    add_string(b, name);
-    add_u32(b, 2);
-    add_u64(b, width);
-    add_u64(b, rows);
-    add_u32(b, type);
-    add_u64(b, offset);
-}
-
-static void add_start(struct buf *b, uint32_t version, uint64_t tensors, uint64_t keys)
-{
-    buf_init(b, 1 << 20);
-    buf_str(b, "GGUF");
-    add_u32(b, version);
-    add_u64(b, tensors);
-    add_u64(b, keys);
-}
-
-/* Pad, then `n` bytes of data. */
-static void add_data(struct buf *b, size_t alignment, size_t n)
-{
-    while (b->len % alignment)
-        buf_add(b, "", 1);
-    for (size_t i = 0; i < n; i++)
-        buf_add(b, &(uint8_t){(uint8_t)(i * 7)}, 1);
-}
-
 /* Every type of value and of tensor. */
 static void make_gguf(struct buf *b)
 {
@@ -617,9 +621,7 @@ static void make_gguf(struct buf *b)
     add_key(b, "a.f32", GGUF_F32, &(float){2.385f}, 4);
     add_key(b, "a.f64", GGUF_F64, &(double){0.25}, 8);
     add_key(b, "a.bool", GGUF_BOOL, &(uint8_t){1}, 1);
-    add_string(b, "a.string");
-    add_u32(b, GGUF_STRING);
-    add_string(b, "some text");
+    add_text_key(b, "a.string", "some text");
     add_array(b, "a.strings", GGUF_STRING, 3);
     add_string(b, "x");
     add_u64(b, 3);
@@ -635,7 +637,7 @@ static void make_gguf(struct buf *b)
     add_tensor(b, "q4_0", 32, 2, 2, 192);
     add_tensor(b, "q4_1", 32, 2, 3, 256);
     add_tensor(b, "q8_0", 32, 1, 8, 320);
-    add_tensor(b, "q5_k", 256, 1, 13, 384);
+    add_tensor(b, "iq4_xs", 256, 1, 23, 384);
     add_tensor(b, "q6_k", 256, 1, 14, 576);
     add_data(b, 64, 576 + 210);
 }
@@ -758,8 +760,8 @@ static void test_gguf_tensors(void **state)
         for (size_t j = 0; j < tensor_elements(t); j++)
             assert_true(same_float(out[j], (float)weight_value(t->type, t->data, j)));
     }
-    assert_null(tensor_need(&g.tensors, "q5_k", &err));
-    assert_non_null(strstr(err.text, "tensor 'q5_k' has type Q5_K, which is not supported yet"));
+    assert_null(tensor_need(&g.tensors, "iq4_xs", &err));
+    assert_non_null(strstr(err.text, "tensor 'iq4_xs' has type IQ4_XS, which is not supported yet"));
     gguf_release(&g);
 
     expect_survives(open_gguf, &b);
@@ -862,7 +864,12 @@ static void test_gguf_hostile(void **state)
     buf_release(&b);
     add_start(&b, 3, 0, 1);
     add_key(&b, "split.count", GGUF_U16, &(uint16_t){3}, 2);
-    expect_refused(open_gguf, &b, "one of 3 parts");
+    expect_refused(open_gguf, &b, "one of 3 parts of a model: open it by its file's name");
+    buf_release(&b);
+    add_start(&b, 3, 0, 2);
+    add_key(&b, "split.count", GGUF_U16, &(uint16_t){3}, 2);
+    add_key(&b, "split.no", GGUF_U32, &(uint32_t){UINT32_MAX}, 4);
+    expect_refused(open_gguf, &b, "split.no is 4294967295 and split.count 3");
     buf_release(&b);
     add_start(&b, 3, 0, 1);
     add_key(&b, "a\nb", GGUF_U8, "", 1);
@@ -879,6 +886,131 @@ static void test_gguf_hostile(void **state)
     buf_str(&b, "GGML, long ago");
     expect_refused(open_gguf, &b, "not a GGUF file");
     buf_release(&b);
+}
+
+/* Every type that there is: its name, and where its data end. */
+static void test_gguf_sizes(void **state)
+{
+    (void)state;
+    json_t *golden = golden_json("tests/golden/dtype.json"), *entry;
+    const char *number;
+    size_t supported = 0;
+    json_object_foreach(json_object_get(golden, "sizes"), number, entry) {
+        const char *name = json_string_value(json_array_get(entry, 0));
+        size_t block = (size_t)json_integer_value(json_array_get(entry, 1));
+        size_t bytes = (size_t)json_integer_value(json_array_get(entry, 2));
+        uint32_t type = (uint32_t)strtoul(number, NULL, 10);
+        for (size_t missing = 0; missing < 2; missing++) {
+            struct buf b;
+            struct gguf g;
+            struct err err;
+            add_start(&b, 3, 1, 0);
+            add_tensor(&b, "t", 3 * block, 5, type, 0);
+            add_data(&b, 32, 15 * bytes - missing);
+            int rc = gguf_open_memory(&g, b.data, b.len, "x.gguf", &err);
+            assert_int_equal(rc, missing ? -1 : 0);
+            if (missing) {
+                assert_non_null(strstr(err.text, "cut short (the data of tensor 't'"));
+            } else {
+                const struct tensor *t = tensor_find(&g.tensors, "t");
+                assert_string_equal(t->type_name, name);
+                assert_int_equal(t->bytes, 15 * bytes);
+                supported += t->type != DTYPE_COUNT;
+                if (t->type != DTYPE_COUNT)
+                    assert_string_equal(dtype_table[t->type].name, name);
+                gguf_release(&g);
+            }
+            buf_release(&b);
+        }
+        if (block > 1)
+            expect_tensor_refused(3 * block - 1, 1, type, 0, "not whole blocks of");
+    }
+    assert_int_equal(supported, DTYPE_COUNT);
+    json_decref(golden);
+}
+
+/* ---- models in several files ---- */
+
+/* One part of two: a tensor of its own, and what it says of the whole (tensors < 0: nothing). */
+static void put_part(const char *folder, const char *name, int no, int count, int tensors, const char *tensor)
+{
+    struct buf b;
+    add_start(&b, 3, 1, tensors < 0 ? 2 : 3);
+    add_key(&b, "split.no", GGUF_U16, &(uint16_t){(uint16_t)no}, 2);
+    add_key(&b, "split.count", GGUF_U16, &(uint16_t){(uint16_t)count}, 2);
+    if (tensors >= 0)
+        add_key(&b, "split.tensors.count", GGUF_I32, &(int32_t){tensors}, 4);
+    add_tensor(&b, tensor, 3, 1, 0, 0);
+    add_data(&b, 32, 12);
+    put(folder, name, b.data, b.len);
+    buf_release(&b);
+}
+
+static void expect_parts(const char *folder, const char *name, const char *why)
+{
+    struct gguf g;
+    struct err err;
+    char *path = path_join(folder, name);
+    int rc = gguf_open(&g, path, &err);
+    if (!why) {
+        if (rc)
+            fail_msg("%s", err.text);
+        assert_string_equal(g.tensors.path, path);
+        assert_int_equal(g.tensors.n, 2);
+        assert_int_equal(g.n_parts, 2);
+        assert_string_equal(g.tensors.tensors[0].name, "x"); /* the first part's, whichever was opened */
+        uint32_t no = 9;
+        assert_int_equal(gguf_u32(&no, &g, "split.no", &err), 1);
+        assert_int_equal(no, 0);
+        read_all(&g.tensors);
+        gguf_release(&g);
+    } else if (rc == 0 || !strstr(err.text, why)) {
+        fail_msg("'%s' should say '%s'", rc ? err.text : "opened", why);
+    }
+    free(path);
+}
+
+static void test_gguf_parts(void **state)
+{
+    (void)state;
+    static const char one[] = "m-00001-of-00002.gguf", two[] = "m-00002-of-00002.gguf";
+    struct err err;
+    char *folder = temporary_folder();
+    put_part(folder, one, 0, 2, 2, "x");
+    expect_parts(folder, one, "1 of its 2 parts are not there ('");
+    put_part(folder, two, 1, 2, 2, "y");
+    expect_parts(folder, one, NULL);
+    expect_parts(folder, two, NULL);
+    put_part(folder, one, 0, 2, -1, "x");
+    expect_parts(folder, two, "m-00001-of-00002.gguf': its split.tensors.count is not that of");
+    put_part(folder, two, 1, 2, -1, "y");
+    expect_parts(folder, two, NULL);
+    put_part(folder, two, 1, 2, -1, "x");
+    expect_parts(folder, one, "tensor 'x' is there twice");
+    put_part(folder, one, 0, 2, 3, "x");
+    put_part(folder, two, 1, 2, 3, "y");
+    expect_parts(folder, one, "its parts have 2 tensors, and split.tensors.count is 3");
+    put_part(folder, two, 0, 2, 3, "y");
+    expect_parts(folder, one, "it says that it is part 1 of 2, not 2 of 2");
+    expect_parts(folder, two, "it is part 1 of 2, so its name should end in '-00001-of-00002.gguf'");
+    put_part(folder, two, 1, 3, 3, "y");
+    expect_parts(folder, one, "it says that it is part 2 of 3, not 2 of 2");
+    put_part(folder, two, 5, 2, 3, "y");
+    expect_parts(folder, one, "split.no is 5 and split.count 2");
+    put(folder, two, "GGUF", 4);
+    expect_parts(folder, one, "m-00002-of-00002.gguf': the file is cut short");
+    put_part(folder, "m.gguf", 0, 2, 2, "x");
+    expect_parts(folder, "m.gguf", "its name should end in '-00001-of-00002.gguf'");
+    put_part(folder, "m-00001-of-60000.gguf", 0, 60000, 2, "x");
+    expect_parts(folder, "m-00001-of-60000.gguf", "59999 of its 60000 parts are not there");
+    put_part(folder, "m-00001-of-00001.gguf", 0, 1, 1, "x"); /* one part is the whole */
+    char *path = path_join(folder, "m-00001-of-00001.gguf");
+    struct gguf g;
+    assert_int_equal(gguf_open(&g, path, &err), 0);
+    gguf_release(&g);
+    free(path);
+    assert_int_equal(dir_remove(folder, &err), 0);
+    free(folder);
 }
 
 /* The real model; where it is the demo's, its floats are those of GGUF's own Python reader. */
@@ -1039,6 +1171,8 @@ int main(void)
         cmocka_unit_test(test_gguf_values),
         cmocka_unit_test(test_gguf_tensors),
         cmocka_unit_test(test_gguf_hostile),
+        cmocka_unit_test(test_gguf_sizes),
+        cmocka_unit_test(test_gguf_parts),
         cmocka_unit_test(test_gguf_real),
         cmocka_unit_test(test_model_without_vocabulary),
     };

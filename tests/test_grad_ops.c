@@ -10,7 +10,7 @@
 #include "nn/linear.h"
 #include "nn/logprob.h"
 #include "nn/linear.h"
-#include "nn/rmsnorm.h"
+#include "nn/norm.h"
 #include "nn/rope.h"
 #include "ref/check.h"
 #include "ref/ref.h"
@@ -307,19 +307,20 @@ static void rmsnorm_case(size_t rows, size_t n, double spread)
     float *x = random_floats(rows * n, 1, spread), *w = random_floats(n, 2, 0.515),
           *dy = random_floats(rows * n, 3, 1.315);
     float *y = constant_floats(rows * n, NAN), *again = constant_floats(rows * n, NAN),
-          *s = constant_floats(rows, NAN);
+          *s = constant_floats(2 * rows, NAN);
     float *dx = random_floats(rows * n, 4, 1 / spread), *dw = random_floats(n, 5, 1.1);
     double *x2 = as_doubles(x, rows * n), *w2 = as_doubles(w, n), *dy2 = as_doubles(dy, rows * n),
            *y2 = zeros(rows * n);
     double *dx2 = as_doubles(dx, rows * n), *dw2 = as_doubles(dw, n);
     float eps = 1.1e-5f;
-    rmsnorm_forward(y, s, x, w, eps, rows, n);
+    struct norm norm = {.w = w, .eps = eps, .n = n};
+    norm_forward(y, s, x, &norm, rows);
     ref_rmsnorm_forward(y2, x2, w2, (double)eps, rows, n);
     expect_close("y", y, y2, rows * n, 0);
-    rmsnorm_apply(again, x, w, s, rows, n);
+    norm_apply(again, x, &norm, s, rows);
     expect_same("y again", again, y, rows * n);
-    rmsnorm_backward(dx, NULL, dy, x, w, s, rows, n);
-    rmsnorm_backward(dx, dw, dy, x, w, s, rows, n);
+    norm_backward(dx, NULL, NULL, dy, x, &norm, s, rows);
+    norm_backward(dx, dw, NULL, dy, x, &norm, s, rows);
     ref_rmsnorm_backward(dx2, NULL, dy2, x2, w2, (double)eps, rows, n);
     ref_rmsnorm_backward(dx2, dw2, dy2, x2, w2, (double)eps, rows, n);
     expect_close("dx", dx, dx2, rows * n, 0);
@@ -349,7 +350,7 @@ static void rope_case(size_t rows, size_t heads, size_t half)
     }
     for (size_t i = 0; i < half; i++)
         inv_freq[i] = powf(10000.0f, -(float)i / (float)half);
-    assert_int_equal(rope_init(&r, inv_freq, half, rows, &err), 0);
+    assert_int_equal(rope_init(&r, inv_freq, half, rows, 1, &err), 0);
     float *x = random_floats(n, 1, 1.115), *dy = random_floats(n, 2, 1.315);
     double *x2 = as_doubles(x, n), *dy2 = as_doubles(dy, n), *y2 = zeros(n), *dx2 = zeros(n);
     rope_rotate(&r, x, pos, rows, heads, false);
@@ -507,7 +508,7 @@ static void check_rows(const struct logprob_row *rows, const float *h, const dou
           *temperatures = constant_floats(c->rows, c->temperature);
     struct logprob_row *again = zeroed(c->rows, sizeof *again);
     double *p = zeros(vocab), *want = zeros(vocab);
-    logits_forward(logits, again, h, c->rows, w, temperatures);
+    logits_forward(logits, again, h, c->rows, w, 0, temperatures);
     for (size_t r = 0; r < c->rows; r++) {
         double lse = ref_softmax(p, h2 + r * width, w2, vocab, width, (double)c->temperature),
                entropy = 0;
@@ -552,14 +553,14 @@ static void logprob_one(const struct logprob_case *c)
     double *h2 = as_doubles(h, n_h), *w2 = as_doubles(table, n_w), *dlogp2 = as_doubles(dlogp, n),
            *logp2 = zeros(n);
     double *dh2 = zeros(n_h), *dw2 = as_doubles(dw, n_w), temperature = (double)c->temperature;
-    logprob_forward(without, info, NULL, h, rows, t, n, &w, c->temperature);
-    logprob_forward(logp, info, mean_w, h, rows, t, n, &w, c->temperature);
+    logprob_forward(without, info, NULL, h, rows, t, n, &w, 0, c->temperature);
+    logprob_forward(logp, info, mean_w, h, rows, t, n, &w, 0, c->temperature);
     expect_same("logp without a gradient", without, logp, n);
     ref_logprob_forward(logp2, h2, t2, n, w2, vocab, width, temperature);
     expect_close("logp", logp, logp2, n, c->spread);
     check_rows(info, h, h2, &w, w2, c);
-    logprob_backward(frozen, NULL, dlogp, info, mean_w, h, rows, t, n, &w, c->temperature);
-    logprob_backward(dh, dw, dlogp, info, mean_w, h, rows, t, n, &w, c->temperature);
+    logprob_backward(frozen, NULL, dlogp, info, mean_w, h, rows, t, n, &w, 0, c->temperature);
+    logprob_backward(dh, dw, dlogp, info, mean_w, h, rows, t, n, &w, 0, c->temperature);
     ref_logprob_backward(dh2, dw2, dlogp2, h2, t2, n, w2, vocab, width, temperature);
     /* The gradient is a difference of two means of rows of w, and 0 for a vocabulary of one. */
     expect_close("dh", dh, dh2, n_h,

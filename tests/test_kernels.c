@@ -160,6 +160,24 @@ RUN(swiglu_backward)
     memcpy(z, x[0], n * sizeof *z);
     k->swiglu_backward(y, z, z, x[3], x[1], n);
 }
+RUN(geglu)
+{
+    k->geglu(y, x[3], x[0], n);
+    k->geglu(z, x[3], NULL, n);
+}
+RUN(geglu_backward)
+{
+    memcpy(z, x[0], n * sizeof *z);
+    k->geglu_backward(y, z, z, x[3], x[1], n);
+    k->geglu_backward(y, NULL, y, x[2], NULL, n);
+}
+RUN(softcap)
+{
+    memcpy(y, x[3], n * sizeof *y);
+    k->softcap(y, 1.715f, n);
+    memcpy(z, x[1], n * sizeof *z);
+    k->softcap_backward(z, y, 1.715f, n);
+}
 RUN(rope)
 {
     memcpy(y, x[0], n * sizeof *y);
@@ -203,6 +221,9 @@ static const struct operation operations[] = {
     {"norm_backward", run_norm_backward},
     {"swiglu", run_swiglu},
     {"swiglu_backward", run_swiglu_backward},
+    {"geglu", run_geglu},
+    {"geglu_backward", run_geglu_backward},
+    {"softcap", run_softcap},
     {"rope", run_rope},
     {"softmax_backward", run_softmax_backward},
     {"adamw", run_adamw},
@@ -265,6 +286,42 @@ static void check_exp(void)
     }
 }
 
+/* ---- gelu and caps ---- */
+
+static void expect_relative(const char *what, float x, float got, double want, double floor)
+{
+    if (!(fabs((double)got - want) <= 1e-6 * fabs(want) + floor))
+        fail_msg("%s at %.9g is %.9g instead of %.9g (%s)", what, (double)x, (double)got, want, kernel()->name);
+}
+
+static void check_gelu_and_caps(void)
+{
+    enum { POINTS = 20011 };
+    const double z = sqrt(2 / 3.14159265358979323846);
+    checking("gelu, softcap");
+    float *x = constant_floats(POINTS, 0), *h = constant_floats(POINTS, NAN), *d = constant_floats(POINTS, 1), *du = constant_floats(POINTS, NAN),
+          *two = constant_floats(POINTS, 2), *capped = constant_floats(POINTS, NAN), *slope = constant_floats(POINTS, 1);
+    for (size_t i = 0; i < POINTS; i++) /* closer together near 0 */
+        capped[i] = x[i] = (float)(8 * pow(((double)i - POINTS / 2) / (POINTS / 2), 3));
+    kernel()->geglu(h, x, two, POINTS);
+    kernel()->geglu_backward(d, du, d, x, two, POINTS);
+    kernel()->softcap(capped, 1.5f, POINTS);
+    kernel()->softcap_backward(slope, capped, 1.5f, POINTS);
+    for (size_t i = 0; i < POINTS; i++) {
+        double v = (double)x[i], t = tanh(z * (v + 0.044715 * v * v * v)), c = tanh(v / 1.5);
+        double dt = (1 - t * t) * z * (1 + 3 * 0.044715 * v * v);
+        expect_relative("gelu", x[i], h[i], v * (1 + t), 3e-7); /* far left its digits are those of 1 + t */
+        expect_relative("gelu'", x[i], d[i], (1 + t) + v * dt, 3e-6);
+        expect_relative("gelu for up", x[i], du[i], v / 2 * (1 + t), 3e-7);
+        expect_relative("softcap", x[i], capped[i], 1.5 * c, 1e-30);
+        expect_relative("softcap'", x[i], slope[i], 1 - c * c, 3e-7);
+    }
+    float ends[] = {INFINITY, -INFINITY, 1e30f, -1e30f, 0};
+    const float want[] = {50, -50, 50, -50, 0};
+    kernel()->softcap(ends, 50, 5);
+    expect_same("ends", ends, want, 5);
+}
+
 /* ---- panels of weights ---- */
 
 /* Tiles of the rows from `first` on, beside the rows that are known. */
@@ -294,10 +351,14 @@ static unsigned char *random_blocks(enum dtype type, size_t rows, size_t in)
     for (size_t i = 0; i < rows * bytes; i++)
         data[i] = (unsigned char)rng_below(256, 5, RNG_TEST, (uint32_t)i, 0, 0, 0);
     for (size_t i = 0; i < rows * bytes; i += block) { /* finite numbers and scales */
-        size_t upper = type == DTYPE_Q6_K ? 209 : type == DTYPE_F32 ? 3 : 1;
+        size_t upper = type == DTYPE_Q6_K   ? 209
+                       : type == DTYPE_Q2_K ? 81
+                       : type == DTYPE_Q3_K ? 109
+                       : type == DTYPE_F32  ? 3
+                                            : 1;
         data[i + upper] &= 0xbb;
-        if (type == DTYPE_Q4_1)
-            data[i + 3] &= 0xbb;
+        if (type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q2_K || type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+            data[i + upper + 2] &= 0xbb;
     }
     return data;
 }
@@ -342,6 +403,19 @@ static void check_few(void)
                 few_case((enum dtype)type, block == 1 ? 17 : 3 * block, rows, columns[c], (enum start)(c % 3));
                 few_case((enum dtype)type, block == 1 ? 70 : block, rows, columns[c], IN_PLACE);
             }
+    }
+}
+
+/* Packed weights take an eighth of a byte more than they are stored in, at most (panel.h). */
+static void test_panel_bytes(void **state)
+{
+    (void)state;
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        size_t stored = PANEL * dtype_row_bytes((enum dtype)type, 512), packed = panel_bytes((enum dtype)type, 512);
+        size_t more = type == DTYPE_Q6_K ? PANEL * 512 * 7 / 16 : PANEL * 512 / 8;
+        if (packed < stored || packed > stored + more)
+            fail_msg("%s: %zu bytes packed, %zu stored", dtype_table[type].name, packed, stored);
+        assert_int_equal(panel_offset((enum dtype)type, 512), packed);
     }
 }
 
@@ -422,6 +496,7 @@ TEST(gemm)
 TEST(sums)
 TEST(operations)
 TEST(exp)
+TEST(gelu_and_caps)
 TEST(tiles)
 TEST(few)
 
@@ -430,7 +505,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),       cmocka_unit_test(test_sums),
         cmocka_unit_test(test_operations), cmocka_unit_test(test_exp),
-        cmocka_unit_test(test_tiles),      cmocka_unit_test(test_few),
+        cmocka_unit_test(test_gelu_and_caps), cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_few),
+        cmocka_unit_test(test_panel_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 #include <zlib.h>
 
 #include "support/support.h"
-#include "tokenizer/nfc.h"
+#include "tokenizer/forms.h"
 #include "tokenizer/tokenizer.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -130,7 +130,7 @@ static struct parts parts_of(const json_t *base, const char *pre)
     json_t *merges = json_object_get(model, "merges");
     size_t n = json_object_size(vocab), n_merges = json_array_size(merges), i;
     struct parts s = {
-        .p = {.model = "gpt2", .pre = pre, .n_tokens = n, .n_merges = n_merges, .bos = 1, .eos = 2},
+        .p = {.model = "gpt2", .pre = pre, .n_tokens = n, .n_merges = n_merges, .bos = 1, .eos = 2, .unk = -1, .add_bos = -1, .add_eos = -1},
         .tokens = xcalloc(n, sizeof *s.tokens),
         .merges = xcalloc(n_merges, sizeof *s.merges),
         .lens = xcalloc(n, sizeof *s.lens),
@@ -196,17 +196,37 @@ static void test_parts_refused(void **state)
     struct parts s = parts_of(json_object_get(o, "base"), "gpt-2");
     struct tokenizer_parts good = s.p;
     struct err err;
-    s.p.model = "llama";
+    s.p.model = "bert";
     assert_null(tokenizer_from_parts(&s.p, &err));
-    assert_non_null(strstr(err.text, "'llama' is not supported"));
+    assert_non_null(strstr(err.text, "'bert' is not supported"));
     s.p = good;
-    s.p.pre = "viking";
+    s.p.pre = "klingon";
     assert_null(tokenizer_from_parts(&s.p, &err));
-    assert_non_null(strstr(err.text, "'viking' is not supported"));
+    assert_non_null(strstr(err.text, "'klingon' is not supported: supported are default, gpt-2"));
     s.p = good;
     s.p.eos = (int)good.n_tokens;
     assert_null(tokenizer_from_parts(&s.p, &err));
     assert_non_null(strstr(err.text, "eos"));
+    s.p = good;
+    s.p.model = "llama"; /* but without scores */
+    assert_null(tokenizer_from_parts(&s.p, &err));
+    assert_non_null(strstr(err.text, "and 0 scores"));
+    float *scores = xcalloc(good.n_tokens, sizeof *scores);
+    scores[7] = 0.0f / 0.0f;
+    s.p.scores = scores;
+    s.p.n_scores = good.n_tokens;
+    assert_null(tokenizer_from_parts(&s.p, &err));
+    assert_non_null(strstr(err.text, "the score of token 7"));
+    scores[7] = 0;
+    s.p.model = "t5";
+    assert_null(tokenizer_from_parts(&s.p, &err));
+    assert_non_null(strstr(err.text, "no unknown token"));
+    s.p.unk = 0;
+    s.p.charsmap = "1234";
+    s.p.charsmap_len = 4;
+    assert_null(tokenizer_from_parts(&s.p, &err));
+    assert_non_null(strstr(err.text, "the charsmap is broken"));
+    free(scores);
     s.p = good;
     s.p.n_tokens = 100; /* merges go beyond it */
     assert_null(tokenizer_from_parts(&s.p, &err));
@@ -311,6 +331,38 @@ static void test_long(void **state)
     json_decref(o);
 }
 
+/* The same for the kinds that take a whole text as one word. */
+static void test_long_words(void **state)
+{
+    (void)state;
+    static const char *const units[] = {"a", " ", "\n", "hello hall ", "\xff", "\u5ddd", "\xcc\xa3\xcc\x81", "\U0001f1e9"};
+    static const char *const files[] = {"tests/golden/tokenizers/characters.json", "tests/golden/tokenizers/unigram.json"};
+    for (size_t f = 0; f < 2; f++) {
+        json_error_t why;
+        json_t *o = json_load_file(files[f], 0, &why), *none = json_object();
+        assert_non_null(o);
+        struct err err;
+        struct tokenizer *t = from_patch(json_object_get(o, "base"), none, &err);
+        assert_non_null(t);
+        for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+            struct buf text;
+            buf_init(&text, (size_t)1 << 24);
+            while (text.len < 1000000)
+                buf_str(&text, units[i]);
+            struct ids ids = {0};
+            assert_int_equal(tokenizer_encode(t, &ids, text.data, text.len, &err), 0);
+            assert_true(ids.n > 0);
+            ids_release(&ids);
+            if (f == 0)
+                expect_round_trip(t, text.data, text.len);
+            buf_release(&text);
+        }
+        tokenizer_free(t);
+        json_decref(none);
+        json_decref(o);
+    }
+}
+
 static void test_nfc(void **state)
 {
     (void)state;
@@ -341,10 +393,10 @@ static void test_nfc(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf out;
         buf_init(&out, 1000);
-        nfc_append(&out, cases[i][0], strlen(cases[i][0]));
+        forms_append(&out, FORM_C, cases[i][0], strlen(cases[i][0]));
         assert_string_equal(out.data, cases[i][1]);
         if (strcmp(cases[i][0], cases[i][1]) != 0)
-            assert_true(nfc_may_change(cases[i][0], strlen(cases[i][0])));
+            assert_true(forms_may_change(FORM_C, cases[i][0], strlen(cases[i][0])));
         buf_release(&out);
     }
 }
@@ -354,9 +406,9 @@ static void test_refused(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"{\"model\": {\"type\": \"Unigram\"}}", "'Unigram' is not supported"},
+        {"{\"model\": {\"type\": \"Unigram\"}}", "'Unigram' with the pre-tokenizer 'ByteLevel'"},
+        {"{\"model\": {\"type\": \"WordPiece\"}}", "'WordPiece' is not supported"},
         {"{\"model\": {\"dropout\": 0.1}}", "model.dropout"},
-        {"{\"model\": {\"byte_fallback\": true}}", "model.byte_fallback"},
         {"{\"model\": {\"end_of_word_suffix\": \"</w>\"}}", "model.end_of_word_suffix"},
         {"{\"model\": {\"unk_token\": \"<nope>\"}}", "'<nope>'"},
         {"{\"model\": {\"vocab\": {\"a\": -1}}}", "id -1"},
@@ -367,14 +419,30 @@ static void test_refused(void **state)
         {"{\"model\": {\"merges\": 7}}", "model.merges"},
         {"{\"model\": {\"merges\": [\"ab\"]}}", "entry 0"},
         {"{\"model\": {\"merges\": [\"h zzz\"]}}", "merge 0, 'h zzz'"},
-        {"{\"normalizer\": {\"type\": \"NFKC\"}}", "'NFKC' is not supported"},
-        {"{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}]}}",
-         "'Lowercase'"},
-        {"{\"pre_tokenizer\": null}", "ByteLevel"},
-        {"{\"pre_tokenizer\": {\"type\": \"Metaspace\"}}", "'Metaspace' is not supported"},
+        {"{\"normalizer\": {\"type\": \"Nmt\"}}", "'Nmt' is not supported"},
+        {"{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"BertNormalizer\"}]}}",
+         "'BertNormalizer'"},
+        {"{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"[a&&b]\"}, \"content\": \"\"}}", "'&&'"},
+        {"{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"[a[^b]]\"}, \"content\": \"\"}}", "inside brackets"},
+        {"{\"normalizer\": {\"type\": \"Replace\", \"pattern\": 7, \"content\": \"\"}}", "has no pattern"},
+        {"{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"*\"}}", "not base64"},
+        {"{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAA=\"}}", "of its 2 bytes its trie would take 0"},
+        {"{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"CAAAAAAAAAA=\"}}", "its trie would take 8"},
+        {"{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"BAAAAAAAAABh\"}}", "its last string has no end"},
+        {"{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"BAAAAAAAAAD/AA==\"}}", "is not UTF-8"},
+        {"{\"pre_tokenizer\": {\"type\": \"Metaspace\"}}", "'Metaspace' has no replacement"},
+        {"{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"often\"}}", "'often'"},
+        {"{\"pre_tokenizer\": {\"type\": \"UnicodeScripts\"}}", "'UnicodeScripts' is not supported"},
+        {"{\"pre_tokenizer\": null, \"decoder\": null, \"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\"]]}}", "entry 0 is not a token"},
+        {"{\"pre_tokenizer\": null, \"decoder\": null, \"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 0]], \"unk_id\": 1}}",
+         "model.unk_id"},
+        {"{\"pre_tokenizer\": null, \"decoder\": null, \"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], [\"a\", 1]]}}", "is there twice"},
+        {"{\"post_processor\": {\"type\": \"Other\"}}", "'Other' is not supported"},
+        {"{\"post_processor\": {\"type\": \"RobertaProcessing\", \"cls\": [\"a\", 99999]}}", "token 99999"},
+        {"{\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"x\"}}]}}", "entry 0 of 'single'"},
         {"{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": "
-         "\"ByteLevel\"}, {\"type\": \"Digits\"}]}}",
-         "'Digits' after 'ByteLevel'"},
+         "\"ByteLevel\"}, {\"type\": \"ByteLevel\"}]}}",
+         "'ByteLevel' after 'ByteLevel'"},
         {"{\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(\"}, \"behavior\": "
          "\"Isolated\"}}",
          "cannot be compiled"},
@@ -382,9 +450,10 @@ static void test_refused(void **state)
          "\"behavior\": \"Isolated\"}}",
          "'\\b', which is not supported"},
         {"{\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"String\": \"a\"}, "
-         "\"behavior\": \"MergedWithNext\"}}",
-         "'MergedWithNext'"},
+         "\"behavior\": \"Sideways\"}}",
+         "'Sideways'"},
         {"{\"decoder\": {\"type\": \"WordPiece\"}}", "'WordPiece' is not supported"},
+        {"{\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Fuse\"}, {\"type\": \"ByteFallback\"}]}}", "after the decoder 'Fuse'"},
         {"{\"added_tokens\": [{\"id\": 3}]}", "added_tokens: entry 0"},
         {"{\"added_tokens\": [{\"id\": 3, \"content\": \"<|im_end|>\"}]}", "has id 3"},
         {"{\"added_tokens\": [{\"id\": 2, \"content\": \"new\"}]}", "two tokens have id 2"},
@@ -598,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_long),
+        cmocka_unit_test(test_long_words),
         cmocka_unit_test(test_nfc),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_runaway_pattern),

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The architecture: a file under src/ includes only headers of its own folder and of folders below.
-# Prints each offence as file:line, and fails if there is one.
+# Nothing but src/hub may open a connection (law 10).  Prints each offence as file:line, and fails if there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # From the bottom to the top; folders on one line may include each other.
 layers='
 util
+hub
 jinja
 kernel
 nn
@@ -25,6 +26,7 @@ serve web
 cmd
 '
 
+status=0
 grep -rnE --include='*.[ch]' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' src |
     awk -v layers="$layers" '
         BEGIN {
@@ -56,4 +58,10 @@ grep -rnE --include='*.[ch]' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' sr
             print at[1] ":" at[2] ": " why
             bad = 1
         }
-        END { exit bad }'
+        END { exit bad }' || status=1
+
+if grep -rnE --include='*.[ch]' '^[[:space:]]*#[[:space:]]*include[[:space:]]*<(curl/|sys/socket|netdb|netinet/)' src | grep -v '^src/hub/'; then
+    echo "only src/hub opens connections" >&2
+    status=1
+fi
+exit "$status"

@@ -26,8 +26,9 @@ tool cmake cmake
 tool make make
 tool pkg-config pkg-config
 tool bwrap bubblewrap
+tool openssl openssl
 package libc6-dev libjansson-dev libyaml-dev libpcre2-dev libsodium-dev libedit-dev zlib1g-dev \
-    libcmocka-dev libjs-chart.js ca-certificates
+    libcurl4-openssl-dev libcmocka-dev libmicrohttpd-dev libjs-chart.js ca-certificates
 for extra in "$@"; do
     case $extra in
     model) python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip) ;;
@@ -43,7 +44,7 @@ for extra in "$@"; do
         tool qemu-aarch64 qemu-user
         tool python3 python3
         package libc6-dev:arm64 libgomp1:arm64 libjansson-dev:arm64 libyaml-dev:arm64 libpcre2-dev:arm64 \
-            libsodium-dev:arm64 libedit-dev:arm64 zlib1g-dev:arm64 libcmocka-dev:arm64
+            libsodium-dev:arm64 libedit-dev:arm64 zlib1g-dev:arm64 libcurl4-openssl-dev:arm64 libcmocka-dev:arm64 libmicrohttpd-dev:arm64
         ;;
     *) echo "setup: unknown part '$extra': choose model, peers, fuzz, fmt or arm" >&2 && exit 2 ;;
     esac

@@ -69,7 +69,7 @@ static int write_all(FILE *f, const struct buf *header, const struct safetensors
         return -1;
     for (size_t i = 0; i < n; i++) {
         size_t bytes = data_bytes(&tensors[i]);
-        if (bytes && fwrite(tensors[i].data, 1, bytes, f) != bytes)
+        if (!tensors[i].data ? float_rows_write(f, tensors[i].rows, tensors[i].type) : bytes && fwrite(tensors[i].data, 1, bytes, f) != bytes)
             return -1;
     }
     return fflush(f) ? -1 : 0;

@@ -8,15 +8,16 @@
 
 #include <stddef.h>
 
-#include "kernel/dtype.h"
+#include "checkpoint/float_rows.h"
 #include "util/err.h"
 
 struct safetensors_tensor {
     const char *name;
-    enum dtype type; /* of data: DTYPE_F32, DTYPE_F16 or DTYPE_BF16 */
+    enum dtype type; /* DTYPE_F32, DTYPE_F16 or DTYPE_BF16 */
     int n_dims;      /* 0 .. 4 */
     size_t shape[4]; /* outermost first */
-    const void *data;
+    const void *data;               /* of that type; NULL: the floats come from */
+    const struct float_rows *rows;
 };
 
 struct safetensors_note {

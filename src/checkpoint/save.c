@@ -7,11 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoint/merged.h"
 #include "checkpoint/safetensors_out.h"
 #include "model/safetensors.h"
 #include "util/buf.h"
 #include "util/file.h"
 #include "util/mem.h"
+
+static const struct safetensors_note format_note = {"format", "pt"};
 
 static struct safetensors_tensor describe(const struct param *p, const float *data, const char *name)
 {
@@ -19,18 +22,16 @@ static struct safetensors_tensor describe(const struct param *p, const float *da
                                        .shape = {p->shape[0], p->shape[1], 1, 1}, .data = data + p->offset};
 }
 
-/* All tensors of params, then the head's under `score_name`, into `path`. */
-static int write_tensors(const char *path, const struct params *params, const struct head *head, const char *score_name,
-                         struct err *err)
+/* All tensors of an adapter, then the head's, into `path`. */
+static int write_adapter(const char *path, const struct params *params, const struct head *head, struct err *err)
 {
     struct safetensors_tensor *list = xcalloc(params->n_list + 1, sizeof *list);
     size_t n = 0;
     for (; n < params->n_list; n++)
         list[n] = describe(&params->list[n], params->data, params->list[n].name);
     if (head)
-        list[n++] = describe(&head->params.list[0], head->params.data, score_name);
-    struct safetensors_note note = {"format", "pt"};
-    int rc = safetensors_write(path, list, n, &note, 1, err);
+        list[n++] = describe(&head->params.list[0], head->params.data, "base_model.model.score.weight");
+    int rc = safetensors_write(path, list, n, &format_note, 1, err);
     free(list);
     return rc;
 }
@@ -127,9 +128,8 @@ static int ood_write(const struct ood *o, const char *folder, struct err *err)
         {.name = "mean", .type = DTYPE_F32, .n_dims = 1, .shape = {o->width, 1, 1, 1}, .data = o->mean},
         {.name = "threshold", .type = DTYPE_F32, .n_dims = 1, .shape = {1, 1, 1, 1}, .data = &o->threshold},
         {.name = "whitener", .type = DTYPE_F32, .n_dims = 2, .shape = {o->width, o->width, 1, 1}, .data = o->whitener}};
-    struct safetensors_note note = {"format", "pt"};
     char *path = path_join(folder, "ood.safetensors");
-    int rc = safetensors_write(path, list, sizeof list / sizeof *list, &note, 1, err);
+    int rc = safetensors_write(path, list, sizeof list / sizeof *list, &format_note, 1, err);
     free(path);
     return rc;
 }
@@ -193,7 +193,7 @@ static char *adapter_config(const struct adapter *a, const struct head *head, co
     json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:o, s:b, s:b, s:s}", "peft_type", "LORA", "task_type",
                           head ? "SEQ_CLS" : "CAUSAL_LM", "bias", "none", "r", (int)a->rank, "lora_alpha",
                           (double)a->alpha, "lora_dropout", 0.0, "target_modules", targets, "inference_mode", 1,
-                          "fan_in_fan_out", 0, "base_model_name_or_path", base_model);
+                          "fan_in_fan_out", a->config->family->turned ? 1 : 0, "base_model_name_or_path", base_model);
     if (head)
         json_object_set_new(o, "modules_to_save", json_pack("[s]", "score"));
     if (a->first_layer) {
@@ -236,7 +236,7 @@ int adapter_save(const struct adapter *a, const struct head *head, const struct 
     if (!t)
         return -1;
     char *weights = path_join(t, "adapter_model.safetensors"), *config = adapter_config(a, head, base_model);
-    int rc = write_tensors(weights, &a->params, head, "base_model.model.score.weight", err);
+    int rc = write_adapter(weights, &a->params, head, err);
     if (rc == 0)
         rc = write_in(t, "adapter_config.json", config, err);
     if (rc == 0 && head)
@@ -264,17 +264,31 @@ static int copy_file(const char *from_folder, const char *to_folder, const char 
     return rc;
 }
 
-int model_save(const struct model *m, const struct head *head, const struct head_notes *notes, const char *folder,
-               struct err *err)
+static int write_model(const char *path, const struct model *m, const struct adapter *a, const struct head *head, enum dtype type, struct err *err)
 {
-    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    struct merged all;
+    merged_init(&all, m, a, head, false);
+    struct safetensors_tensor *list = xcalloc(all.n, sizeof *list);
+    for (size_t i = 0; i < all.n; i++) {
+        const struct merged_tensor *t = &all.list[i];
+        list[i] = (struct safetensors_tensor){.name = t->name, .type = type, .n_dims = t->n_dims, .shape = {t->shape[0], t->shape[1]}, .rows = &t->rows};
+    }
+    int rc = safetensors_write(path, list, all.n, &format_note, 1, err);
+    free(list);
+    merged_release(&all);
+    return rc;
+}
+
+int model_save(const struct model *m, const struct adapter *a, const struct head *head, const struct head_notes *notes, enum dtype type,
+               const char *folder, struct err *err)
+{
+    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                                              "chat_template.jinja", "generation_config.json"};
-    ENSURE(m->trainable);
     char *t = temporary_folder(folder, err);
     if (!t)
         return -1;
-    char *weights = path_join(t, "model.safetensors"), *config = config_to_json(&m->config, head != NULL);
-    int rc = write_tensors(weights, &m->params, head, "score.weight", err);
+    char *weights = path_join(t, "model.safetensors"), *config = config_to_json(&m->config, type, head != NULL);
+    int rc = write_model(weights, m, a, head, type, err);
     if (rc == 0)
         rc = write_in(t, "config.json", config, err);
     if (rc == 0 && head)

@@ -33,10 +33,10 @@ int ood_open(struct ood *o, size_t width, const char *folder, struct err *err);
 int adapter_save(const struct adapter *a, const struct head *head, const struct head_notes *notes,
                  const char *base_model, const char *folder, struct err *err);
 
-/* The model (trainable) as a Hugging Face folder; the tokenizer's files are copied from where the model came from, if it
- * was a folder. */
-int model_save(const struct model *m, const struct head *head, const struct head_notes *notes, const char *folder,
-               struct err *err);
+/* The model, with an adapter added to its weights (NULL: none) and a head (NULL: none), as a Hugging Face folder of a type (F32, F16 or
+ * BF16); the tokenizer's files are copied from where the model came from, if it was a folder. */
+int model_save(const struct model *m, const struct adapter *a, const struct head *head, const struct head_notes *notes, enum dtype type,
+               const char *folder, struct err *err);
 
 /* The head of an adapter's or a model's folder: 1, 0 where it has none, -1 and a sentence.  The bias is taken from
  * hone.json. */

@@ -220,6 +220,7 @@ struct stream {
     const struct talk *talk;
     struct buf text;
     size_t printed;
+    bool begun; /* a token that is text was there */
 };
 
 /* Whole characters only; on a terminal none that control it. */
@@ -250,7 +251,12 @@ static int on_token(void *user, const struct request *r, size_t sample, int32_t 
     for (size_t i = 0; i < r->n_stop; i++)
         if (token == r->stop[i])
             return 0;
-    tokenizer_decode(s->talk->loaded->model.tokenizer, &s->text, &token, 1, true);
+    const struct tokenizer *t = s->talk->loaded->model.tokenizer;
+    if (s->begun)
+        tokenizer_decode_more(t, &s->text, &token, 1, true);
+    else
+        tokenizer_decode(t, &s->text, &token, 1, true);
+    s->begun |= !tokenizer_is_special(t, token);
     print_more(s,
                s->printed + utf8_complete_len(s->text.data + s->printed, s->text.len - s->printed));
     return stop_asked;

@@ -6,6 +6,7 @@
 #include "cmd/commands.h"
 #include "cmd/inspect.h"
 #include "cmd/outline.h"
+#include "hub/settings.h"
 #include "util/file.h"
 
 struct inspect_args {
@@ -191,10 +192,12 @@ int cmd_inspect(int argc, char **argv)
                                        .rows = (size_t)args.rows,
                                        .assistant_only = args.assistant_only_loss,
                                        .weights = args.weights};
-    json_t *report = look(o.operands.data[0], &look_for, &err);
+    char *path = hub_find(o.operands.data[0]);
+    json_t *report = look(path, &look_for, &err);
     if (report)
         print(report, args.json);
     json_decref(report);
+    free(path);
     options_release(&o);
     return report ? EXIT_DONE : command_failed("inspect", &err);
 }

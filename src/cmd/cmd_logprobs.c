@@ -131,7 +131,7 @@ static void add_logits(struct buf *out, const struct pass *p, size_t row)
     size_t vocab = p->model->config.vocab;
     float *logits = xmalloc(vocab * sizeof *logits), one = 1;
     struct logprob_row info;
-    logits_forward(logits, &info, net_hidden(p->workspace, row), 1, &p->model->output, &one);
+    logits_forward(logits, &info, net_hidden(p->workspace, row), 1, &p->model->output, p->model->config.final_cap, &one);
     buf_str(out, ", \"logits_last\": [");
     add_floats(out, logits, vocab);
     buf_str(out, "]");

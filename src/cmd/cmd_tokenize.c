@@ -12,7 +12,7 @@
 
 struct tokenize_args {
     const char *model, *tokenizer;
-    bool add_generation_prompt;
+    bool add_generation_prompt, add_special_tokens;
 };
 
 static const struct option own[] = {
@@ -25,6 +25,8 @@ static const struct option own[] = {
      .value = "DIR"},
     {"add_generation_prompt", OPTION_BOOL, offsetof(struct tokenize_args, add_generation_prompt),
      "false", "end conversations with the beginning of the assistant's answer"},
+    {"add_special_tokens", OPTION_BOOL, offsetof(struct tokenize_args, add_special_tokens), "false",
+     "put around a text what transformers' tokenizer(text) does: BOS where the family has one there"},
 };
 static const struct option_group groups[] = {{"Options", own, ARRAY_LEN(own), 0}};
 static const struct option_spec spec = {
@@ -33,7 +35,7 @@ static const struct option_spec spec = {
         "Text and conversations to token ids, as training and generation see them. Reads rows "
         "{\"text\": ..} or {\"messages\": ..} from FILE, or from standard input, and writes "
         "{\"ids\": [..], \"text\": ..} a row. Special tokens in a text are recognised; nothing is "
-        "added to it.",
+        "added to it unless --add-special-tokens asks for it.",
     .usage = "hone tokenize --model M [FILE] [--flags]",
     .example = "echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | hone tokenize "
                "--model model.gguf",
@@ -122,8 +124,18 @@ static int tokenize_messages(struct ids *ids, struct buf *text, const struct too
     return rc;
 }
 
+static int encode_around(struct ids *ids, const struct tokenizer *t, const struct buf *text, struct err *err)
+{
+    if (tokenizer_encode_whole(t, ids, text->data, text->len, err))
+        return -1;
+    const struct ids *suffix = tokenizer_suffix(t);
+    for (size_t i = 0; i < suffix->n; i++)
+        ids_add(ids, suffix->data[i]);
+    return 0;
+}
+
 static int tokenize_row(struct buf *out, const struct tools *t, const json_t *row,
-                        bool add_generation_prompt, struct err *err)
+                        const struct tokenize_args *args, struct err *err)
 {
     const json_t *plain = json_object_get(row, "text"), *list = json_object_get(row, "messages");
     if (!plain == !list)
@@ -138,9 +150,10 @@ static int tokenize_row(struct buf *out, const struct tools *t, const json_t *ro
     int rc = 0;
     if (plain) {
         buf_add(&text, json_string_value(plain), json_string_length(plain));
-        rc = tokenizer_encode(t->tokenizer, &ids, text.data, text.len, err);
+        rc = args->add_special_tokens ? encode_around(&ids, t->tokenizer, &text, err)
+                                      : tokenizer_encode(t->tokenizer, &ids, text.data, text.len, err);
     } else {
-        rc = tokenize_messages(&ids, &text, t, row, add_generation_prompt, err);
+        rc = tokenize_messages(&ids, &text, t, row, args->add_generation_prompt, err);
     }
     if (rc == 0) {
         buf_str(out, "{\"ids\": [");
@@ -156,7 +169,7 @@ static int tokenize_row(struct buf *out, const struct tools *t, const json_t *ro
 }
 
 static int tokenize(struct buf *out, const struct tools *t, const char *path,
-                    bool add_generation_prompt, struct err *err)
+                    const struct tokenize_args *args, struct err *err)
 {
     struct records records;
     if (records_open(&records, path, ROWS_MAX_LINE, ROWS_MAX_FILE, err))
@@ -166,7 +179,7 @@ static int tokenize(struct buf *out, const struct tools *t, const char *path,
     size_t line;
     int rc;
     while ((rc = records_next(&records, &row, &line, err)) > 0) {
-        rc = tokenize_row(out, t, row, add_generation_prompt, err);
+        rc = tokenize_row(out, t, row, args, err);
         json_decref(row);
         if (rc) {
             err_prefix(err, "'%s' line %zu", records.name, line);
@@ -200,7 +213,7 @@ int cmd_tokenize(int argc, char **argv)
         fputs("hone: tokenize: reading rows from standard input, to Ctrl-D\n", stderr);
     if (rc == 0)
         rc = tokenize(&out, &tools, o.operands.n ? o.operands.data[0] : "-",
-                      args.add_generation_prompt, &err);
+                      &args, &err);
     if (rc == 0)
         fwrite(out.data, 1, out.len, stdout); /* main looks for a full disk */
     tools_release(&tools);

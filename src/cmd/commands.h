@@ -30,6 +30,7 @@ int command_failed(const char *command, const struct err *err);
 int command_misused(const char *command, const struct err *err);
 
 int cmd_demo(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
 int cmd_sft(int argc, char **argv);
 int cmd_reward(int argc, char **argv);
@@ -44,6 +45,7 @@ int cmd_cpo(int argc, char **argv);
 int cmd_iterate(int argc, char **argv);
 int cmd_irl(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_export(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_logprobs(int argc, char **argv);
 int cmd_generate(int argc, char **argv);

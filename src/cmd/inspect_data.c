@@ -360,7 +360,7 @@ static json_t *pieces_of(const struct sequence *s, const struct tokenizer *t)
     buf_init(&text, (size_t)1 << 20);
     for (size_t i = 0; i < s->n; i++) {
         if (t)
-            tokenizer_decode(t, &text, &s->ids[i], 1, false);
+            tokenizer_decode_more(t, &text, &s->ids[i], 1, false);
         else
             buf_printf(&text, "%d ", s->ids[i]);
         json_array_append_new(ids, json_integer(s->ids[i]));

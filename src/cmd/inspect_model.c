@@ -80,12 +80,12 @@ static json_t *type_table(const struct tensor_file *f, size_t *parameters, size_
             continue;
         *parameters += own;
         *bytes += own_bytes;
-        bool known = f->tensors[i].type != DTYPE_COUNT;
+        bool supported = f->tensors[i].type != DTYPE_COUNT;
         json_array_append_new(table,
                               json_pack("{s:s, s:I, s:I, s:o, s:b}", "type", name, "tensors",
                                         (json_int_t)tensors, "parameters", (json_int_t)own, "bytes",
-                                        known ? json_integer((json_int_t)own_bytes) : json_null(),
-                                        "supported", known));
+                                        own_bytes || supported ? json_integer((json_int_t)own_bytes) : json_null(),
+                                        "supported", supported));
     }
     return table;
 }
@@ -129,7 +129,6 @@ static void check_tensors(json_t *report, const struct tensor_file *f, bool weig
 
 static json_t *sizes_of(const struct config *c)
 {
-    static const char *const scaling[] = {"none", "linear", "llama3"};
     json_t *o = json_object();
     set_whole(o, "vocabulary", c->vocab);
     set_whole(o, "width", c->width);
@@ -140,8 +139,15 @@ static json_t *sizes_of(const struct config *c)
     set_whole(o, "feed_forward", c->ffn);
     set_whole(o, "positions", c->positions);
     json_object_set_new(o, "tied_output", json_boolean(c->tied));
-    json_object_set_new(o, "rope_theta", json_real((double)c->rope_theta));
-    json_object_set_new(o, "rope_scaling", json_string(scaling[c->rope_scaling]));
+    json_object_set_new(o, "rope_theta", json_real((double)c->rope.theta));
+    json_object_set_new(o, "rope_scaling", json_string(c->rope.scaling == ROPE_PLAIN ? "none" : rope_scaling_names[c->rope.scaling]));
+    size_t local = 0;
+    for (size_t l = 0; l < c->layers; l++)
+        local += c->layer[l] & LAYER_LOCAL ? 1 : 0;
+    if (local) {
+        set_whole(o, "window", c->window);
+        set_whole(o, "layers_with_window", local);
+    }
     return o;
 }
 
@@ -157,7 +163,7 @@ static json_t *token_text(const struct tokenizer *t, int id)
     buf_printf(&b, "%d", id);
     if (t && (size_t)id < tokenizer_size(t)) {
         buf_str(&b, " ");
-        tokenizer_decode(t, &b, &one, 1, false);
+        tokenizer_decode_more(t, &b, &one, 1, false);
     }
     json_t *v = inspect_text(b.data, b.len);
     buf_release(&b);
@@ -294,6 +300,7 @@ json_t *inspect_model(const char *path, const struct inspect_options *o, struct 
     json_object_set_new(report, "format",
                         f.is_gguf ? json_sprintf("GGUF, version %u", (unsigned)f.gguf.version)
                                   : json_string("Hugging Face folder"));
+    set_whole(report, "files", f.tensors->n_maps);
     set_whole(report, "parameters", parameters);
     set_whole(report, "bytes", bytes);
     json_object_set_new(report, "types", types);
@@ -308,6 +315,9 @@ json_t *inspect_model(const char *path, const struct inspect_options *o, struct 
         add_opened(report, &m, f.is_gguf ? NULL : o->tokenizer ? o->tokenizer : path);
         model_release(&m);
     }
+    if (f.tensors->stated_bytes && f.tensors->stated_bytes != bytes)
+        inspect_problem(report, "the index says that the weights take %zu bytes, and they take %zu: is the folder downloaded whole?",
+                        f.tensors->stated_bytes, bytes);
     check_tensors(report, f.tensors, o->weights);
     json_object_del(report, "problems");
     json_object_set_new(report, "problems", problems);

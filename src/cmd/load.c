@@ -1,9 +1,11 @@
 #include "cmd/load.h"
 
+#include <dirent.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/settings.h"
 #include "reward/score.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -28,31 +30,84 @@ static char *text_in_json(const char *folder, const char *name, const char *key1
     return text;
 }
 
-int artefact_find(struct artefact *a, const char *path, struct err *err)
+/* The path of a base model, which an adapter may name as a hub does; NULL stays NULL.  Takes `name`. */
+static char *find_base(char *name)
 {
+    char *path = name ? hub_find(name) : NULL;
+    free(name);
+    return path;
+}
+
+/* The only GGUF in a folder: a fresh string, or NULL.  *n: how many there are. */
+static char *only_gguf(const char *folder, size_t *n)
+{
+    DIR *d = opendir(folder);
+    char *path = NULL;
+    *n = 0;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        size_t length = strlen(e->d_name);
+        if (length <= 5 || strcmp(e->d_name + length - 5, ".gguf"))
+            continue;
+        free(path);
+        path = ++*n == 1 ? path_join(folder, e->d_name) : NULL;
+    }
+    if (d)
+        closedir(d);
+    return path;
+}
+
+static bool is_half_pulled(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".part");
+}
+
+static int not_there(const char *path, struct err *err)
+{
+    if (!hub_is_name(path))
+        return err_set(err, "'%s' is not there: is the path right?", path);
+    size_t owner = strcspn(path, "/"), n = owner + 1 + strcspn(path + owner + 1, "/@");
+    return err_set(err, "'%s' is not there: is the path right? A model of that name on a hub comes with 'hone pull %.*s'", path, (int)n, path);
+}
+
+static int artefact_at(struct artefact *a, const char *path, struct err *err)
+{
+    size_t ggufs;
     *a = (struct artefact){0};
     if (!file_exists(path))
-        return err_set(err, "'%s' is not there: is the path right?", path);
+        return not_there(path, err);
+    if (is_half_pulled(path))
+        return err_set(err, "'%s' is not fetched to its end yet: give the same 'hone pull' again", path);
     if (!file_is_dir(path) || has(path, "config.json")) {
         a->model = xstrdup(path);
     } else if (has(path, "manifest.json") && has(path, "model")) {
         a->model = path_join(path, "model");
     } else if (has(path, "manifest.json") && has(path, "adapter")) {
-        a->model = text_in_json(path, "manifest.json", "model", "path");
+        a->model = find_base(text_in_json(path, "manifest.json", "model", "path"));
         a->adapter = path_join(path, "adapter");
     } else if (has(path, "adapter_config.json")) {
-        a->model = text_in_json(path, "adapter_config.json", "base_model_name_or_path", NULL);
+        a->model = find_base(text_in_json(path, "adapter_config.json", "base_model_name_or_path", NULL));
         a->adapter = xstrdup(path);
     } else if (has(path, "manifest.json") && has(path, "members")) {
         return err_set(err, "'%s' is an ensemble of reward models: it can be named with --reward, its members ('%s/members/1') "
                             "anywhere", path, path);
     } else if (has(path, "metrics.jsonl")) {
         return err_set(err, "'%s' is a run that has not finished: go on with it (--resume) first", path);
-    } else {
+    } else if ((a->model = only_gguf(path, &ggufs)) == NULL) {
+        if (ggufs)
+            return err_set(err, "'%s' holds %zu GGUF files: name one of them", path, ggufs);
         return err_set(err, "'%s' is no model: it has neither config.json, adapter_config.json nor a finished run's "
                             "manifest.json", path);
     }
     return 0;
+}
+
+int artefact_find(struct artefact *a, const char *name, struct err *err)
+{
+    char *path = hub_find(name);
+    int rc = artefact_at(a, path, err);
+    free(path);
+    return rc;
 }
 
 void artefact_release(struct artefact *a)
@@ -82,11 +137,11 @@ static int add_notes(struct buf *b, const char *folder, struct err *err)
     return rc;
 }
 
-int artefact_hash(char out[65], const char *path, struct err *err)
+int artefact_hash(char out[65], const char *name, struct err *err)
 {
     struct artefact a = {0};
     struct buf b;
-    char hash[65];
+    char hash[65], *path = hub_find(name);
     json_t *members = file_is_dir(path) ? members_of(path) : NULL;
     buf_init(&b, 1 << 20);
     int rc = members ? 0 : artefact_find(&a, path, err);
@@ -110,6 +165,7 @@ int artefact_hash(char out[65], const char *path, struct err *err)
     json_decref(members);
     artefact_release(&a);
     buf_release(&b);
+    free(path);
     return rc;
 }
 
@@ -138,6 +194,8 @@ int load_net(struct loaded *l, const char *model, const char *adapter, const cha
         rc = err_set(err, "'%s' does not say which model it belongs to: name it with --model, and this with --adapter", model);
     if (rc == 0 && adapter)
         rc = artefact_take_adapter(&a, adapter, err);
+    if (rc == 0 && hub_is_name(a.model) && !file_exists(a.model))
+        rc = not_there(a.model, err);
     if (rc == 0)
         rc = model_open(&l->model, a.model, tokenizer, err);
     if (rc == 0) {

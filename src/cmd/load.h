@@ -1,7 +1,8 @@
 /* From what a user names to what the library runs: models, adapters, reward models, run folders.
  *
  * --model, --adapter and --reward take a Hugging Face folder, a GGUF, an adapter's folder or a run's output folder.  A run's
- * folder stands for its result: its model/, or its base model (from manifest.json) with its adapter/. */
+ * folder stands for its result: its model/, or its base model (from manifest.json) with its adapter/.  What is not there as a path may be
+ * the name of a model that was pulled (OWNER/NAME, OWNER/NAME/FILE.gguf, OWNER/NAME@REVISION). */
 #ifndef HONE_CMD_LOAD_H
 #define HONE_CMD_LOAD_H
 
@@ -13,12 +14,12 @@
 struct artefact {
     char *model, *adapter;
 };
-int artefact_find(struct artefact *a, const char *path, struct err *err);
+int artefact_find(struct artefact *a, const char *name, struct err *err);
 void artefact_release(struct artefact *a);
 
 /* SHA-256 of what stands behind a name: of an adapter's weights, not of those below it; else of a model's; of an ensemble of what its
  * manifest says of its members; in each case with hone.json. */
-int artefact_hash(char out[65], const char *path, struct err *err);
+int artefact_hash(char out[65], const char *name, struct err *err);
 
 /* The adapter that another name stands for, for a model that has none. */
 int artefact_take_adapter(struct artefact *a, const char *adapter, struct err *err);

@@ -17,7 +17,9 @@ struct command {
 /* In the order of --help, which is the order of the work. */
 static const struct command commands[] = {
     {"demo", "the whole loop on a small real model, with a report at the end", cmd_demo},
+    {"pull", "get a model from a hub", cmd_pull},
     {"inspect", "look into a model, an adapter, a run or a data set", cmd_inspect},
+    {"export", "a model for other tools: transformers, peft, llama.cpp", cmd_export},
     {"tokenize", "text and conversations to token ids", cmd_tokenize},
     {"logprobs", "log-probs of given tokens", cmd_logprobs},
     {"generate", "sample answers to prompts", cmd_generate},

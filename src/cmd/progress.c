@@ -36,24 +36,51 @@ static void add_bar(struct buf *line, double share)
     buf_printf(line, "] %.0f%%", 100 * share);
 }
 
+/* Bytes are told in units that people read. */
+static bool in_bytes(const struct progress *p)
+{
+    return !strcmp(p->unit, "B");
+}
+
+static void add_amounts(struct buf *line, const struct progress *p)
+{
+    char done[BYTES_TEXT], total[BYTES_TEXT];
+    if (in_bytes(p)) {
+        buf_str(line, bytes_text(done, p->done));
+        if (p->total)
+            buf_printf(line, " of %s", bytes_text(total, p->total));
+    } else {
+        buf_printf(line, "%zu", p->done);
+        if (p->total)
+            buf_printf(line, "/%zu", p->total);
+    }
+}
+
+static void add_rate(struct buf *line, const struct progress *p, double rate)
+{
+    char text[BYTES_TEXT];
+    if (in_bytes(p))
+        buf_printf(line, "  %s/s  ", bytes_text(text, (size_t)rate));
+    else
+        buf_printf(line,
+                   rate < 1     ? "  %.3f %s/s  "
+                   : rate < 100 ? "  %.2f %s/s  "
+                                : "  %.0f %s/s  ",
+                   rate, p->unit);
+}
+
 static void draw(struct progress *p, double t)
 {
     struct buf line;
     buf_init(&line, 1024);
     double elapsed = t - p->started;
     double rate = elapsed > 0 && p->done > p->first ? (double)(p->done - p->first) / elapsed : 0;
-    buf_printf(&line, "%s  %zu", p->what, p->done);
-    if (p->total) {
-        buf_printf(&line, "/%zu", p->total);
-        if (p->terminal)
-            add_bar(&line, (double)p->done / (double)p->total);
-    }
+    buf_printf(&line, "%s  ", p->what);
+    add_amounts(&line, p);
+    if (p->total && p->terminal)
+        add_bar(&line, (double)p->done / (double)p->total);
     if (rate > 0) {
-        buf_printf(&line,
-                   rate < 1     ? "  %.3f %s/s  "
-                   : rate < 100 ? "  %.2f %s/s  "
-                                : "  %.0f %s/s  ",
-                   rate, p->unit);
+        add_rate(&line, p, rate);
         if (p->total > p->done) {
             add_time(&line, (double)(p->total - p->done) / rate);
             buf_str(&line, " left");

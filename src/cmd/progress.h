@@ -13,7 +13,7 @@
 struct progress {
     FILE *out;
     bool terminal, quiet;
-    const char *what, *unit; /* the caller's: "sft", "steps" */
+    const char *what, *unit; /* the caller's: "sft", "steps"; "B" is shown as kB, MB, .. */
     size_t first, total, done;
     double started, shown; /* seconds of the monotonic clock */
     char metrics[160];

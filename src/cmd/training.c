@@ -374,7 +374,7 @@ int training_finish(struct training *t, struct err *err)
 {
     char *folder = path_join(t->run.dir, t->args->full ? "model" : "adapter"), hash[65];
     const struct head *head = t->has_head ? &t->head : NULL;
-    int rc = t->args->full ? model_save(&t->base.model, head, &t->notes, folder, err)
+    int rc = t->args->full ? model_save(&t->base.model, NULL, head, &t->notes, DTYPE_F32, folder, err)
                            : adapter_save(&t->adapter, head, &t->notes, t->base.model_path, folder, err);
     char *weights = path_join(folder, t->args->full ? "model.safetensors" : "adapter_model.safetensors");
     if (rc == 0)

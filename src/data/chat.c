@@ -662,7 +662,9 @@ int chat_encode_with(const struct chat_template *t, const struct tokenizer *toke
              next++)
             continue;
         size_t n_before = ids->n;
-        result = tokenizer_encode(tokenizer, ids, text.data + span->start, spans.data[next - 1].end - span->start, err);
+        int previous = i && ids->n ? ids->data[ids->n - 1] : -1;
+        result = tokenizer_encode_after(tokenizer, ids, previous, text.data + span->start,
+                                        spans.data[next - 1].end - span->start, err);
         char trained = span->kind == CHAT_ANSWER && span->message >= first_trained;
         for (size_t k = n_before; mask && k < ids->n; k++)
             buf_add(mask, &trained, 1);

@@ -66,10 +66,14 @@ static int encode_chat(struct sequence *out, const struct encode_options *o, con
     return rc;
 }
 
-static int encode_text(struct sequence *out, const struct encode_options *o, const char *text, bool end, struct err *err)
+/* Text without a template, by itself or after a prompt. */
+static int encode_text(struct sequence *out, const struct encode_options *o, const struct sequence *prompt, const char *text,
+                       bool end, struct err *err)
 {
     struct ids ids = {0};
-    int rc = tokenizer_encode(o->tokenizer, &ids, text, strlen(text), err);
+    int rc = prompt && prompt->n
+                 ? tokenizer_encode_after(o->tokenizer, &ids, prompt->ids[prompt->n - 1], text, strlen(text), err)
+                 : tokenizer_encode_whole(o->tokenizer, &ids, text, strlen(text), err);
     if (rc == 0 && end && o->eos >= 0 && (ids.n == 0 || ids.data[ids.n - 1] != o->eos))
         ids_add(&ids, o->eos);
     if (rc == 0)
@@ -97,7 +101,7 @@ static int encode_prompt(struct sequence *out, const struct encode_options *o, c
         return err_set(err, "the row is text, but the model has no tokenizer: give one with --tokenizer");
     if (p->n_messages)
         return encode_chat(out, o, row, NULL, true, err);
-    return p->text ? encode_text(out, o, p->text, false, err) : 0;
+    return p->text ? encode_text(out, o, NULL, p->text, false, err) : 0;
 }
 
 /* The completion's own tokens: what prompt and completion together have after the prompt's. */
@@ -112,7 +116,7 @@ static int encode_completion(struct sequence *out, const struct sequence *prompt
     if (!o->tokenizer)
         return err_set(err, "the row is text, but the model has no tokenizer: give one with --tokenizer");
     if (!c->n_messages)
-        return encode_text(out, o, c->text ? c->text : "", true, err);
+        return encode_text(out, o, prompt, c->text ? c->text : "", true, err);
     struct sequence whole = {0};
     if (encode_chat(&whole, o, row, c, alone && !o->assistant_only, err))
         return -1;

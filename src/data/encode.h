@@ -1,7 +1,8 @@
 /* Rows to token ids with loss masks: what the trainers and scorers eat.
  *
  * A conversation is rendered once, by the template, and masked by the template's spans, never by comparing ids.
- * The ids of the prompt, generation prompt included, are an exact prefix of the ids of prompt and completion: that
+ * Text that no template renders gets in front what the tokenizer's family puts there (BOS), as transformers' tokenizer(text)
+ * does; a completion goes on from its prompt.  The ids of the prompt, generation prompt included, are an exact prefix of the ids of prompt and completion: that
  * is checked, and a violation is an error. */
 #ifndef HONE_DATA_ENCODE_H
 #define HONE_DATA_ENCODE_H

@@ -30,7 +30,7 @@ size_t step_ends(size_t *ends, const struct tokenizer *t, const int32_t *ids, si
     size_t found = 0, step = 0, length = strlen(separator); /* step: where the one under way begins */
     buf_init(&text, SIZE_MAX / 2);
     for (size_t i = 0; i < n; i++) {
-        tokenizer_decode(t, &text, ids + i, 1, true);
+        tokenizer_decode_more(t, &text, ids + i, 1, true);
         bool ended = false;
         for (const char *at; (at = memmem(text.data + step, text.len - step, separator, length));) {
             ended |= !is_blank(text.data + step, (size_t)(at - text.data) - step);

@@ -59,7 +59,7 @@ int perplexity_of_text(struct perplexity *p, const struct net *net, const char *
     char *copy = xstrndup(text, n);
     p->words = text_word_count(copy);
     free(copy);
-    int rc = tokenizer_encode(net->model->tokenizer, &ids, text, n, err);
+    int rc = tokenizer_encode_whole(net->model->tokenizer, &ids, text, n, err);
     if (rc == 0 && (ids.n < 2 || p->words == 0))
         rc = err_set(err, "the text has %zu words and %zu tokens: a perplexity needs a word and two tokens", p->words, ids.n);
     if (rc == 0)

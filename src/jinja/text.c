@@ -75,7 +75,7 @@ static size_t to_upper(uint32_t image[3], uint32_t c)
     return mapped(image, c, text_upper_runs, N(text_upper_runs), text_upper_more, N(text_upper_more));
 }
 
-static size_t to_lower(uint32_t image[3], uint32_t c)
+size_t char_to_lower(uint32_t image[3], uint32_t c)
 {
     if (c < 0x80) {
         image[0] = c >= 'A' && c <= 'Z' ? c + 32 : c;
@@ -95,7 +95,7 @@ static size_t to_title(uint32_t image[3], uint32_t c)
 bool char_is_upper(uint32_t c)
 {
     uint32_t image[3];
-    return to_lower(image, c) != 1 || image[0] != c;
+    return char_to_lower(image, c) != 1 || image[0] != c;
 }
 
 bool char_is_lower(uint32_t c)
@@ -178,7 +178,7 @@ struct str text_to_case(struct arena *a, struct str s, enum text_case to)
         else if (c == 0x3a3 && ends_word(s, at, len))
             add_chars(&out, &(uint32_t){0x3c2}, 1);
         else
-            add_chars(&out, image, to_lower(image, c));
+            add_chars(&out, image, char_to_lower(image, c));
     }
     return text_done(&out);
 }

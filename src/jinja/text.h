@@ -19,6 +19,9 @@ bool char_is_hidden(uint32_t c); /* repr() escapes it */
 bool char_is_upper(uint32_t c);  /* it has a lower case, or is one of neither and no letter */
 bool char_is_lower(uint32_t c);
 
+/* What c is in lower case, wherever it stands: how many characters, 1 to 3. */
+size_t char_to_lower(uint32_t image[3], uint32_t c);
+
 size_t text_length(struct arena *a, struct str s);
 
 /* Characters start .. stop by step, as Python's slice(): the bounds are within the text. */

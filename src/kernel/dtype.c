@@ -12,8 +12,13 @@ const struct dtype_info dtype_table[DTYPE_COUNT] = {
     [DTYPE_F32] = {"F32", 1, 4},       [DTYPE_F16] = {"F16", 1, 2},
     [DTYPE_BF16] = {"BF16", 1, 2},     [DTYPE_Q4_0] = {"Q4_0", 32, 18},
     [DTYPE_Q4_1] = {"Q4_1", 32, 20},   [DTYPE_Q8_0] = {"Q8_0", 32, 34},
-    [DTYPE_Q6_K] = {"Q6_K", 256, 210},
+    [DTYPE_Q6_K] = {"Q6_K", 256, 210}, [DTYPE_Q5_0] = {"Q5_0", 32, 22},
+    [DTYPE_Q5_1] = {"Q5_1", 32, 24},   [DTYPE_IQ4_NL] = {"IQ4_NL", 32, 18},
+    [DTYPE_Q2_K] = {"Q2_K", 256, 84},  [DTYPE_Q3_K] = {"Q3_K", 256, 110},
+    [DTYPE_Q4_K] = {"Q4_K", 256, 144}, [DTYPE_Q5_K] = {"Q5_K", 256, 176},
 };
+
+const int8_t dtype_nl_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 size_t dtype_row_bytes(enum dtype type, size_t n)
 {
@@ -103,22 +108,203 @@ INLINE void unpack_q8_0(float *restrict out, const uint8_t *restrict in, size_t 
     }
 }
 
+/* ---- blocks taken apart ---- */
+
+INLINE uint16_t load_u16(const uint8_t *in)
+{
+    uint16_t x;
+    memcpy(&x, in, 2);
+    return x;
+}
+
+/* 32 numbers of four bits, and of five with the word of the fifth. */
+INLINE void nibbles(uint8_t *restrict q, const uint8_t *restrict in)
+{
+    for (int j = 0; j < 16; j++) {
+        q[j] = in[j] & 15;
+        q[16 + j] = in[j] >> 4;
+    }
+}
+
+INLINE void fives(uint8_t *restrict q, const uint8_t *restrict in)
+{
+    uint32_t fifth;
+    memcpy(&fifth, in, 4);
+    nibbles(q, in + 4);
+    for (int j = 0; j < 32; j++)
+        q[j] |= (uint8_t)((fifth >> j & 1) << 4);
+}
+
+/* 256 numbers of two bits (Q2_K, Q3_K), or of four (Q4_K, Q5_K). */
+INLINE void k_twos(uint8_t *restrict q, const uint8_t *restrict in)
+{
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 32; j++)
+            q[32 * i + j] = in[32 * (i / 4) + j] >> 2 * (i % 4) & 3;
+}
+
+INLINE void k_fours(uint8_t *restrict q, const uint8_t *restrict in)
+{
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 32; j++)
+            q[32 * i + j] = in[32 * (i / 2) + j] >> 4 * (i % 2) & 15;
+}
+
+/* One more bit for each, worth `value`. */
+INLINE void k_bit(uint8_t *restrict q, const uint8_t *restrict in, int value)
+{
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 32; j++)
+            q[32 * i + j] |= (uint8_t)((in[j] >> i & 1) * value);
+}
+
+INLINE void q3_k_scales(uint8_t scale[16], const uint8_t *in)
+{
+    for (int i = 0; i < 16; i++) {
+        int low = in[i % 8] >> 4 * (i / 8) & 15, high = in[8 + i % 4] >> 2 * (i / 4) & 3;
+        scale[i] = (uint8_t)((low | high << 4) - 32);
+    }
+}
+
+INLINE void q4_k_scales(uint8_t scale[8], uint8_t min[8], const uint8_t *in)
+{
+    for (int i = 0; i < 4; i++) {
+        scale[i] = in[i] & 63;
+        min[i] = in[4 + i] & 63;
+        scale[4 + i] = (in[8 + i] & 15) | (in[i] >> 6) << 4;
+        min[4 + i] = in[8 + i] >> 4 | (in[4 + i] >> 6) << 4;
+    }
+}
+
+INLINE void q6_k_numbers(uint8_t *restrict q, const uint8_t *restrict in)
+{
+    for (int half = 0; half < 2; half++) {
+        const uint8_t *restrict ql = in + 64 * half;
+        const uint8_t *restrict qh = in + 128 + 32 * half;
+        uint8_t *restrict to = q + 128 * half;
+        for (int j = 0; j < 32; j++) {
+            to[j] = (ql[j] & 15) | (qh[j] & 3) << 4;
+            to[32 + j] = (ql[32 + j] & 15) | (qh[j] & 12) << 2;
+            to[64 + j] = ql[j] >> 4 | (qh[j] & 48);
+            to[96 + j] = ql[32 + j] >> 4 | (qh[j] & 192) >> 2;
+        }
+    }
+}
+
+INLINE void take_apart(struct dtype_parts *restrict out, enum dtype type, const uint8_t *restrict in)
+{
+    out->d = load_u16(in);
+    out->m = load_u16(in + 2);
+    switch (type) {
+    case DTYPE_Q4_0:
+    case DTYPE_IQ4_NL:
+        nibbles(out->q, in + 2);
+        break;
+    case DTYPE_Q4_1:
+        nibbles(out->q, in + 4);
+        break;
+    case DTYPE_Q5_0:
+        fives(out->q, in + 2);
+        break;
+    case DTYPE_Q5_1:
+        fives(out->q, in + 4);
+        break;
+    case DTYPE_Q8_0:
+        memcpy(out->q, in + 2, 32);
+        break;
+    case DTYPE_Q2_K:
+        for (int i = 0; i < 16; i++) {
+            out->scale[i] = in[i] & 15;
+            out->min[i] = in[i] >> 4;
+        }
+        k_twos(out->q, in + 16);
+        out->d = load_u16(in + 80);
+        out->m = load_u16(in + 82);
+        break;
+    case DTYPE_Q3_K:
+        q3_k_scales(out->scale, in + 96);
+        k_twos(out->q, in + 32);
+        k_bit(out->q, in, 4);
+        out->d = load_u16(in + 108);
+        break;
+    case DTYPE_Q4_K:
+        q4_k_scales(out->scale, out->min, in + 4);
+        k_fours(out->q, in + 16);
+        break;
+    case DTYPE_Q5_K:
+        q4_k_scales(out->scale, out->min, in + 4);
+        k_fours(out->q, in + 48);
+        k_bit(out->q, in + 16, 16);
+        break;
+    case DTYPE_Q6_K:
+        q6_k_numbers(out->q, in);
+        memcpy(out->scale, in + 192, 16);
+        out->d = load_u16(in + 208);
+        break;
+    default:
+        BUG("a type without blocks");
+    }
+}
+
+void dtype_take_apart(struct dtype_parts *out, enum dtype type, const void *block)
+{
+    take_apart(out, type, block);
+}
+
+/* ---- and put together ---- */
+
+INLINE void unpack_fives(enum dtype type, float *restrict out, const uint8_t *restrict in, size_t n)
+{
+    for (size_t i = 0; i < n; i += 32, in += dtype_table[type].bytes, out += 32) {
+        struct dtype_parts p;
+        take_apart(&p, type, in);
+        float d = half_to_float(p.d), m = half_to_float(p.m);
+        for (int j = 0; j < 32; j++)
+            out[j] = type == DTYPE_Q5_1 ? d * (float)p.q[j] + m : d * (float)(p.q[j] - 16);
+    }
+}
+
+INLINE void unpack_iq4_nl(float *restrict out, const uint8_t *restrict in, size_t n)
+{
+    for (size_t i = 0; i < n; i += 32, in += 18, out += 32) {
+        float d = load_half(in);
+        for (int j = 0; j < 16; j++) {
+            out[j] = d * (float)dtype_nl_values[in[2 + j] & 15];
+            out[16 + j] = d * (float)dtype_nl_values[in[2 + j] >> 4];
+        }
+    }
+}
+
+/* The K-types but Q6_K. */
+INLINE void unpack_k(enum dtype type, float *restrict out, const uint8_t *restrict in, size_t n)
+{
+    const int group = type == DTYPE_Q2_K || type == DTYPE_Q3_K ? 16 : 32;
+    for (size_t i = 0; i < n; i += 256, in += dtype_table[type].bytes, out += 256) {
+        struct dtype_parts p;
+        take_apart(&p, type, in);
+        float d = half_to_float(p.d), dmin = half_to_float(p.m);
+        for (int g = 0; g < 256 / group; g++) {
+            const uint8_t *restrict q = p.q + g * group;
+            float *restrict to = out + g * group;
+            if (type == DTYPE_Q3_K) {
+                float scale = d * (float)(int8_t)p.scale[g];
+                for (int j = 0; j < group; j++)
+                    to[j] = scale * (float)(q[j] - 4);
+            } else {
+                float scale = d * (float)p.scale[g], min = dmin * (float)p.min[g];
+                for (int j = 0; j < group; j++)
+                    to[j] = scale * (float)q[j] - min;
+            }
+        }
+    }
+}
+
 INLINE void unpack_q6_k(float *restrict out, const uint8_t *restrict in, size_t n)
 {
     for (size_t i = 0; i < n; i += 256, in += 210, out += 256) {
         float d = load_half(in + 208);
         uint8_t q[256];
-        for (int half = 0; half < 2; half++) {
-            const uint8_t *restrict ql = in + 64 * half;
-            const uint8_t *restrict qh = in + 128 + 32 * half;
-            uint8_t *restrict to = q + 128 * half;
-            for (int j = 0; j < 32; j++) {
-                to[j] = (ql[j] & 15) | (qh[j] & 3) << 4;
-                to[32 + j] = (ql[32 + j] & 15) | (qh[j] & 12) << 2;
-                to[64 + j] = ql[j] >> 4 | (qh[j] & 48);
-                to[96 + j] = ql[32 + j] >> 4 | (qh[j] & 192) >> 2;
-            }
-        }
+        q6_k_numbers(q, in);
         for (int pair = 0; pair < 8; pair++) {
             float a = d * (float)(int8_t)in[192 + 2 * pair];
             float b = d * (float)(int8_t)in[193 + 2 * pair];
@@ -151,6 +337,27 @@ INLINE void unpack_as(enum dtype type, float *restrict out, const uint8_t *restr
         break;
     case DTYPE_Q6_K:
         unpack_q6_k(out, in, n);
+        break;
+    case DTYPE_Q5_0:
+        unpack_fives(DTYPE_Q5_0, out, in, n);
+        break;
+    case DTYPE_Q5_1:
+        unpack_fives(DTYPE_Q5_1, out, in, n);
+        break;
+    case DTYPE_IQ4_NL:
+        unpack_iq4_nl(out, in, n);
+        break;
+    case DTYPE_Q2_K:
+        unpack_k(DTYPE_Q2_K, out, in, n);
+        break;
+    case DTYPE_Q3_K:
+        unpack_k(DTYPE_Q3_K, out, in, n);
+        break;
+    case DTYPE_Q4_K:
+        unpack_k(DTYPE_Q4_K, out, in, n);
+        break;
+    case DTYPE_Q5_K:
+        unpack_k(DTYPE_Q5_K, out, in, n);
         break;
     case DTYPE_COUNT:
         BUG("a type that cannot be unpacked");

@@ -71,6 +71,12 @@ struct kernel {
     void (*swiglu)(float *h, const float *gate, const float *up, size_t n);  /* h = silu(gate) up */
     /* dgate, dup from dh; h is recomputed by the caller where it needs it */
     void (*swiglu_backward)(float *dgate, float *dup, const float *dh, const float *gate, const float *up, size_t n);
+    /* h = gelu(gate) up, with gelu in the form with tanh (Hendrycks and Gimpel 2016); up NULL: ones, and then no dup */
+    void (*geglu)(float *h, const float *gate, const float *up, size_t n);
+    void (*geglu_backward)(float *dgate, float *dup, const float *dh, const float *gate, const float *up, size_t n);
+    void (*softcap)(float *x, float cap, size_t n); /* x = cap tanh(x / cap), cap > 0; of -inf: -cap */
+    /* d *= the cap's slope where it gave y: 1 - (y / cap)^2 */
+    void (*softcap_backward)(float *d, const float *y, float cap, size_t n);
     /* rotate the pairs (x[i], x[i + half]) by angles with cosine c[i] and sine s[i] (sine negated: backward) */
     void (*rope)(float *x, const float *c, const float *s, size_t half, bool backward);
     void (*softmax_backward)(float *ds, const float *p, const float *dp, float delta, float scale, size_t n);

@@ -1,6 +1,7 @@
 /* The kernels of kernel.h, compiled once an instruction set (see CMakeLists.txt):
  * KERNEL_ISA is avx512, avx2, neon or plain. */
 #include "kernel/kernel.h"
+#include "kernel/panel.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -440,29 +441,94 @@ INLINE vec vec_half(const uint8_t *p)
 #endif
 }
 
-/* What a block of 32 rows of a panel has for each column: its scale (Q6_K: of the first 16 rows, then of the others), and
- * for Q4_1 its minimum. */
+/* Numbers of one bit or two, side by side in words (panel.h), of the columns of vector v. */
+INLINE ivec widen_bits(const uint8_t *p, const int bits, const int v)
+{
+    const int first = v * WIDTH * bits;
+    int32_t word;
+    ivec at;
+    memcpy(&word, p + first / 32 * 4, sizeof word);
+    for (int i = 0; i < WIDTH; i++)
+        at[i] = first % 32 + i * bits;
+    return ((ivec){0} + word) >> at & ((1 << bits) - 1);
+}
+
+/* dtype_nl_values[q] */
+INLINE vec nl_values(ivec q)
+{
+    static const float values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+#if defined(__AVX512F__)
+    return (vec)_mm512_permutexvar_ps((__m512i)q, (__m512)load(values));
+#elif defined(__AVX2__)
+    __m256 low = _mm256_permutevar8x32_ps((__m256)load(values), (__m256i)q);
+    __m256 high = _mm256_permutevar8x32_ps((__m256)load(values + 8), (__m256i)q);
+    return (vec)_mm256_blendv_ps(low, high, (__m256)(q << 28)); /* by bit 3 */
+#else
+    vec x;
+    for (int i = 0; i < WIDTH; i++)
+        x[i] = values[q[i]];
+    return x;
+#endif
+}
+
+/* What a block of 32 rows of a panel has for each column: its scale, and its minimum, which is added; of types that have
+ * them for 16 rows, those of the first 16, then of the others. */
 struct block_of {
     const float *d, *m;
     const uint8_t *rows;
     size_t row_bytes, bytes;
 };
 
-INLINE struct block_of block_at(const uint8_t *in, const enum dtype type)
+INLINE bool is_halved(const enum dtype type)
 {
-    const float *d = (const float *)(const void *)in;
-    switch (type) {
-    case DTYPE_Q4_0:
-        return (struct block_of){d, NULL, in + 4 * PANEL, PANEL / 2, 4 * PANEL + 32 * (PANEL / 2)};
-    case DTYPE_Q4_1:
-        return (struct block_of){d, d + PANEL, in + 8 * PANEL, PANEL / 2, 8 * PANEL + 32 * (PANEL / 2)};
-    case DTYPE_Q8_0:
-        return (struct block_of){d, NULL, in + 4 * PANEL, PANEL, 4 * PANEL + 32 * PANEL};
-    case DTYPE_Q6_K:
-        return (struct block_of){d, NULL, in + 8 * PANEL, PANEL, 8 * PANEL + 32 * PANEL};
-    default: /* numbers of two bytes: there are no blocks */
-        return (struct block_of){NULL, NULL, in, 2 * PANEL, 32 * 2 * PANEL};
+    return type == DTYPE_Q6_K || type == DTYPE_Q2_K || type == DTYPE_Q3_K;
+}
+
+/* The heads that are not floats yet, as such: scales, then minima. */
+INLINE void widen_head(float room[4 * PANEL], const uint8_t *in, const enum dtype type)
+{
+    const uint8_t *bytes = in + (type == DTYPE_Q3_K ? 2 : 4) * PANEL;
+#pragma GCC unroll 8
+    for (int v = 0; v < ALL; v++) {
+        const int at = v * WIDTH;
+        vec d = vec_half(in + 2 * at);
+        ivec a = widen_bytes(bytes + at), b = widen_bytes(bytes + PANEL + at);
+        if (type == DTYPE_Q3_K) {
+            store(room + at, d * __builtin_convertvector(widen_signed(bytes + at), vec));
+            store(room + PANEL + at, d * __builtin_convertvector(widen_signed(bytes + PANEL + at), vec));
+            continue;
+        }
+        vec dmin = -vec_half(in + 2 * PANEL + 2 * at);
+        if (type == DTYPE_Q2_K) {
+            store(room + at, d * __builtin_convertvector(a & 15, vec));
+            store(room + PANEL + at, d * __builtin_convertvector(b & 15, vec));
+            store(room + 2 * PANEL + at, dmin * __builtin_convertvector(a >> 4, vec));
+            store(room + 3 * PANEL + at, dmin * __builtin_convertvector(b >> 4, vec));
+        } else {
+            store(room + at, d * __builtin_convertvector(a, vec));
+            store(room + 2 * PANEL + at, dmin * __builtin_convertvector(b, vec));
+        }
     }
+}
+
+INLINE struct block_of block_at(const uint8_t *in, float room[4 * PANEL], const enum dtype type)
+{
+    const struct panel_shape shape = panel_shape(type);
+    struct block_of b = {NULL, NULL, in + shape.head, shape.row, shape.head + 32 * shape.row};
+    switch (type) {
+    case DTYPE_Q2_K:
+    case DTYPE_Q3_K:
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K:
+        widen_head(room, in, type);
+        b.d = room;
+        b.m = room + 2 * PANEL;
+        break;
+    default: /* numbers of two bytes have no head, which is never read */
+        b.d = (const float *)(const void *)in;
+        b.m = b.d + PANEL;
+    }
+    return b;
 }
 
 /* Vector v of row j of a block. */
@@ -470,32 +536,46 @@ INLINE vec weights_of(const struct block_of *b, size_t j, const enum dtype type,
 {
     const uint8_t *row = b->rows + j * b->row_bytes;
     const int half = ALL / 2, at = (v % half) * WIDTH;
-    const float *d = type == DTYPE_Q6_K && j >= 16 ? b->d + PANEL : b->d;
-    vec scale = b->d ? load(d + v * WIDTH) : (vec){0};
+    if (type == DTYPE_F16)
+        return vec_half(row + 2 * v * WIDTH);
+    if (type == DTYPE_BF16)
+        return (vec)(widen_pairs(row + 2 * v * WIDTH) << 16);
+    const size_t part = (is_halved(type) && j >= 16 ? PANEL : 0) + (size_t)(v * WIDTH);
+    vec scale = load(b->d + part);
+    if (type == DTYPE_Q8_0 || type == DTYPE_Q6_K)
+        return __builtin_convertvector(widen_signed(row + v * WIDTH), vec) * scale;
     ivec q;
-    switch (type) {
-    case DTYPE_Q4_0:
-    case DTYPE_Q4_1: /* byte j has column j in its low four bits, column j + 16 above */
+    if (type == DTYPE_Q2_K || type == DTYPE_Q3_K) {
+        q = widen_bits(row, 2, v);
+    } else { /* byte j has column j in its low four bits, column j + 16 above */
         q = widen_bytes(row + at);
         q = v < half ? q & 15 : q >> 4;
-        if (type == DTYPE_Q4_0)
-            return __builtin_convertvector(q - 8, vec) * scale;
-        /* the product is exact (dtype.h), so a fused addition rounds as two operations do */
-        return vec_fma(__builtin_convertvector(q, vec), scale, load(b->m + v * WIDTH));
-    case DTYPE_Q8_0:
-    case DTYPE_Q6_K:
-        return __builtin_convertvector(widen_signed(row + v * WIDTH), vec) * scale;
-    case DTYPE_F16:
-        return vec_half(row + 2 * v * WIDTH);
-    default: /* BF16 */
-        return (vec)(widen_pairs(row + 2 * v * WIDTH) << 16);
     }
+    switch (type) {
+    case DTYPE_Q4_0:
+        return __builtin_convertvector(q - 8, vec) * scale;
+    case DTYPE_Q5_0:
+        return __builtin_convertvector((q | widen_bits(row + 16, 1, v) << 4) - 16, vec) * scale;
+    case DTYPE_Q3_K:
+        return __builtin_convertvector((q | widen_bits(row + 8, 1, v) << 2) - 4, vec) * scale;
+    case DTYPE_IQ4_NL:
+        return nl_values(q) * scale;
+    case DTYPE_Q5_1:
+    case DTYPE_Q5_K:
+        q |= widen_bits(row + 16, 1, v) << 4;
+        break;
+    default:
+        break;
+    }
+    /* the product is exact (dtype.h), so a fused addition rounds as two operations do */
+    return vec_fma(__builtin_convertvector(q, vec), scale, load(b->m + part));
 }
 
 INLINE void unpack_as(float *panel, const uint8_t *in, size_t k, const enum dtype type)
 {
+    float room[4 * PANEL];
     for (size_t i = 0; i < k; i += 32) {
-        const struct block_of b = block_at(in, type);
+        const struct block_of b = block_at(in, room, type);
         const size_t n = k - i < 32 ? k - i : 32;
         for (size_t j = 0; j < n; j++)
 #pragma GCC unroll 8
@@ -519,8 +599,9 @@ INLINE void few_as(float *y, size_t y_ld, const float *start, const float *x, si
         for (int v = 0; v < ALL; v++)
             c[r][v] = load(edge + v * WIDTH);
     }
+    float room[4 * PANEL];
     for (size_t i = 0; i < k; i += 32) {
-        const struct block_of b = block_at(in, type);
+        const struct block_of b = block_at(in, room, type);
         const size_t n = k - i < 32 ? k - i : 32;
         for (size_t j = 0; j < n; j++)
 #pragma GCC unroll 8
@@ -555,6 +636,27 @@ INLINE void few_as(float *y, size_t y_ld, const float *start, const float *x, si
         break;                                                                                     \
     case DTYPE_Q6_K:                                                                               \
         F(DTYPE_Q6_K);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q5_0:                                                                               \
+        F(DTYPE_Q5_0);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q5_1:                                                                               \
+        F(DTYPE_Q5_1);                                                                             \
+        break;                                                                                     \
+    case DTYPE_IQ4_NL:                                                                             \
+        F(DTYPE_IQ4_NL);                                                                           \
+        break;                                                                                     \
+    case DTYPE_Q2_K:                                                                               \
+        F(DTYPE_Q2_K);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q3_K:                                                                               \
+        F(DTYPE_Q3_K);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q4_K:                                                                               \
+        F(DTYPE_Q4_K);                                                                             \
+        break;                                                                                     \
+    case DTYPE_Q5_K:                                                                               \
+        F(DTYPE_Q5_K);                                                                             \
         break;                                                                                     \
     case DTYPE_F16:                                                                                \
         F(DTYPE_F16);                                                                              \
@@ -779,6 +881,90 @@ static void swiglu_backward(float *dgate, float *dup, const float *dh, const flo
     }
 }
 
+/* gelu(x) = x / 2 (1 + tanh(z / 2)) = x sigmoid(z) */
+#define GELU_Z 1.5957691216057308f /* 2 sqrt(2 / pi) */
+#define GELU_CUBE 0.044715f
+
+INLINE vec gelu_sigmoid(vec x)
+{
+    return sigmoid(vec_all(GELU_Z) * x * vec_fma(vec_all(GELU_CUBE) * x, x, vec_all(1.0f)));
+}
+
+static void geglu(float *h, const float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    vec one = vec_all(1.0f);
+    for (; i + WIDTH <= n; i += WIDTH) {
+        vec g = load(gate + i);
+        store(h + i, g * gelu_sigmoid(g) * (up ? load(up + i) : one));
+    }
+    if (i < n) {
+        vec g = load_tail(gate + i, n - i, 0);
+        store_tail(h + i, g * gelu_sigmoid(g) * (up ? load_tail(up + i, n - i, 0) : one), n - i);
+    }
+}
+
+INLINE void geglu_backward_some(vec *dg, vec *du, vec dh, vec g, vec u)
+{
+    vec one = vec_all(1.0f), s = gelu_sigmoid(g);
+    vec slope = vec_all(GELU_Z) * vec_fma(vec_all(3.0f * GELU_CUBE) * g, g, one);
+    *du = dh * (g * s);
+    *dg = dh * u * (s * (one + g * slope * (one - s)));
+}
+
+static void geglu_backward(float *dgate, float *dup, const float *dh, const float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    vec dg, du, one = vec_all(1.0f);
+    for (; i + WIDTH <= n; i += WIDTH) {
+        geglu_backward_some(&dg, &du, load(dh + i), load(gate + i), up ? load(up + i) : one);
+        store(dgate + i, dg);
+        if (up)
+            store(dup + i, du);
+    }
+    if (i < n) {
+        geglu_backward_some(&dg, &du, load_tail(dh + i, n - i, 0), load_tail(gate + i, n - i, 0),
+                            up ? load_tail(up + i, n - i, 0) : one);
+        store_tail(dgate + i, dg, n - i);
+        if (up)
+            store_tail(dup + i, du, n - i);
+    }
+}
+
+/* tanh: its series near 0, where (1 - e) / (1 + e), e = exp(-2 |x|), would lose digits */
+INLINE vec vec_tanh(vec x)
+{
+    vec one = vec_all(1.0f), size = (vec)((ivec)x & 0x7fffffff), square = x * x;
+    vec e = vec_exp(vec_all(-2.0f) * size);
+    ivec sign = (ivec)x & (int32_t)0x80000000;
+    vec far = (vec)((ivec)((one - e) / (one + e)) | sign);
+    vec series = vec_fma(square, vec_all(62.0f / 2835), vec_all(-17.0f / 315));
+    series = vec_fma(square, series, vec_all(2.0f / 15));
+    series = vec_fma(square, series, vec_all(-1.0f / 3));
+    vec near = vec_fma(x * square, series, x);
+    ivec small = size < vec_all(0.25f);
+    return (vec)(((ivec)near & small) | ((ivec)far & ~small));
+}
+
+static void softcap(float *x, float cap, size_t n)
+{
+    size_t i = 0;
+    vec c = vec_all(cap), down = vec_all(1.0f / cap);
+    for (; i + WIDTH <= n; i += WIDTH)
+        store(x + i, c * vec_tanh(load(x + i) * down));
+    if (i < n)
+        store_tail(x + i, c * vec_tanh(load_tail(x + i, n - i, 0) * down), n - i);
+}
+
+static void softcap_backward(float *restrict d, const float *restrict y, float cap, size_t n)
+{
+    float down = 1.0f / cap;
+    for (size_t i = 0; i < n; i++) {
+        float t = y[i] * down;
+        d[i] *= 1.0f - t * t;
+    }
+}
+
 static void rope(float *x, const float *c, const float *s, size_t half, bool backward)
 {
     float sign = backward ? -1.0f : 1.0f;
@@ -852,6 +1038,10 @@ const struct kernel PASTE(kernel_, KERNEL_ISA) = {
     .dot3 = dot3,
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
+    .geglu = geglu,
+    .geglu_backward = geglu_backward,
+    .softcap = softcap,
+    .softcap_backward = softcap_backward,
     .rope = rope,
     .softmax_backward = softmax_backward,
     .adamw = adamw,

@@ -31,9 +31,9 @@ static int lay_out(struct adapter *a, const struct config *c, size_t rank, float
         for (int k = 0; k < LINEAR_KINDS; k++) {
             size_t i = l * LINEAR_KINDS + (size_t)k;
             a->a_at[i] = a->b_at[i] = SIZE_MAX;
-            if (l < first || !(targets >> k & 1))
-                continue;
             const struct linear_row *row = &c->family->linear[k];
+            if (l < first || !(targets >> k & 1) || !row->hf)
+                continue;
             char *na = peft_name(row, l, "A"), *nb = peft_name(row, l, "B");
             a->a_at[i] = params_add(&a->params, na, rank, config_dimension(c, row->in), 2, true);
             a->b_at[i] = params_add(&a->params, nb, config_dimension(c, row->out), rank, 2, true);
@@ -135,12 +135,14 @@ struct lora adapter_lora(const struct adapter *a, float *grads, size_t layer, en
                          .scale = a->alpha / (float)a->rank};
 }
 
-/* The layer in a tensor's name ("..layers.7.self_attn.."), or SIZE_MAX. */
+/* The layer in a tensor's name ("..layers.7.self_attn..", or GPT-2's "..h.7.attn.."), or SIZE_MAX. */
 static size_t layer_of(const char *name)
 {
     const char *at = strstr(name, ".layers.");
+    at = at ? at + strlen(".layers.") : strstr(name, ".h.");
+    at = at && *at == '.' ? at + strlen(".h.") : at;
     size_t layer;
-    return at && sscanf(at, ".layers.%zu.", &layer) == 1 ? layer : SIZE_MAX;
+    return at && sscanf(at, "%zu.", &layer) == 1 ? layer : SIZE_MAX;
 }
 
 /* Which linear layers the file adapts, and from which layer on; -1 and a sentence for a tensor that is none of ours. */
@@ -154,6 +156,8 @@ static int find_targets(uint32_t *targets, size_t *first, const struct tensor_fi
             continue;
         bool known = false;
         for (int k = 0; k < LINEAR_KINDS; k++) {
+            if (!c->family->linear[k].hf)
+                continue;
             char *part = xasprintf(".%s.lora_", c->family->linear[k].peft);
             if (strstr(name, part)) {
                 *targets |= 1u << k;

@@ -8,41 +8,6 @@
 #include "util/file.h"
 #include "util/mem.h"
 
-static const struct family families[] = {
-    {
-        .name = "llama",
-        .gguf_interleaved = true,
-        .embed = {"model.embed_tokens.weight", "token_embd.weight"},
-        .norm = {"model.norm.weight", "output_norm.weight"},
-        .output = {"lm_head.weight", "output.weight"},
-        .attention_norm = {"model.layers.%zu.input_layernorm.weight", "blk.%zu.attn_norm.weight"},
-        .ffn_norm = {"model.layers.%zu.post_attention_layernorm.weight", "blk.%zu.ffn_norm.weight"},
-        .linear =
-            {
-                {"model.layers.%zu.self_attn.q_proj.weight", "blk.%zu.attn_q.weight", "q_proj", DIM_Q, DIM_WIDTH, true},
-                {"model.layers.%zu.self_attn.k_proj.weight", "blk.%zu.attn_k.weight", "k_proj", DIM_KV, DIM_WIDTH, true},
-                {"model.layers.%zu.self_attn.v_proj.weight", "blk.%zu.attn_v.weight", "v_proj", DIM_KV, DIM_WIDTH, false},
-                {"model.layers.%zu.self_attn.o_proj.weight", "blk.%zu.attn_output.weight", "o_proj", DIM_WIDTH, DIM_Q, false},
-                {"model.layers.%zu.mlp.gate_proj.weight", "blk.%zu.ffn_gate.weight", "gate_proj", DIM_FFN, DIM_WIDTH, false},
-                {"model.layers.%zu.mlp.up_proj.weight", "blk.%zu.ffn_up.weight", "up_proj", DIM_FFN, DIM_WIDTH, false},
-                {"model.layers.%zu.mlp.down_proj.weight", "blk.%zu.ffn_down.weight", "down_proj", DIM_WIDTH, DIM_FFN, false},
-            },
-    },
-};
-
-const char *family_names(void)
-{
-    return "llama";
-}
-
-static const struct family *find_family(const char *name)
-{
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (!strcmp(families[i].name, name))
-            return &families[i];
-    return NULL;
-}
-
 bool config_same_shape(const struct config *a, const struct config *b)
 {
     return a->family == b->family && a->vocab == b->vocab && a->width == b->width && a->layers == b->layers &&
@@ -56,16 +21,34 @@ size_t config_dimension(const struct config *c, enum dimension d)
         return c->vocab;
     case DIM_WIDTH:
         return c->width;
+    case DIM_HEAD:
+        return c->head_dim;
     case DIM_Q:
         return c->heads * c->head_dim;
     case DIM_KV:
         return c->kv_heads * c->head_dim;
+    case DIM_QKV:
+        return (c->heads + 2 * c->kv_heads) * c->head_dim;
     case DIM_FFN:
         return c->ffn;
+    case DIM_GATE_UP:
+        return 2 * c->ffn;
+    case DIM_POSITIONS:
+        return c->positions;
     case DIM_NONE:
         break;
     }
     return 1;
+}
+
+static int check_rotary(const struct rotary *r, const char *path, struct err *err)
+{
+    const float numbers[] = {r->theta, r->factor, r->original_positions, r->low_freq_factor, r->high_freq_factor, r->beta_fast,
+                             r->beta_slow, r->amplitude};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!(numbers[i] > 0) || !isfinite(numbers[i]))
+            return err_set(err, "'%s': the rotary base or a number of its scaling is not a positive number", path);
+    return 0;
 }
 
 static int check(const struct config *c, const char *path, struct err *err)
@@ -75,7 +58,7 @@ static int check(const struct config *c, const char *path, struct err *err)
         size_t value, limit;
     } sizes[] = {
         {"vocabulary", c->vocab, 1 << 22},  {"hidden size", c->width, 1 << 16},
-        {"layers", c->layers, 1 << 12},     {"attention heads", c->heads, 1 << 10},
+        {"layers", c->layers, CONFIG_MAX_LAYERS}, {"attention heads", c->heads, 1 << 10},
         {"head size", c->head_dim, 1 << 10}, {"key-value heads", c->kv_heads, 1 << 10},
         {"intermediate size", c->ffn, 1 << 20}, {"positions", c->positions, 1 << 24},
     };
@@ -85,11 +68,13 @@ static int check(const struct config *c, const char *path, struct err *err)
                            path, sizes[i].name, sizes[i].value);
     if (c->heads % c->kv_heads)
         return err_set(err, "'%s': %zu attention heads cannot share %zu key-value heads", path, c->heads, c->kv_heads);
-    if (c->head_dim % 2)
+    if (c->head_dim % 2 && !c->family->position.hf)
         return err_set(err, "'%s': a head size of %zu is odd: rotary embedding needs pairs", path, c->head_dim);
-    if (!(c->norm_eps > 0) || !(c->rope_theta > 0) || !isfinite(c->rope_theta))
-        return err_set(err, "'%s': the norm's epsilon or the rotary base is not a positive number", path);
-    return 0;
+    if (!(c->norm_eps > 0) || !(c->attention_scale > 0) || !isfinite(c->attention_scale))
+        return err_set(err, "'%s': the norm's epsilon or the scale of attention is not a positive number", path);
+    if (!(c->attention_cap >= 0) || !(c->final_cap >= 0) || !isfinite(c->attention_cap + c->final_cap))
+        return err_set(err, "'%s': a cap of logits is not a positive number", path);
+    return check_rotary(&c->rope, path, err) || check_rotary(&c->rope_local, path, err) ? -1 : 0;
 }
 
 static size_t whole(const json_t *o, const char *key, size_t otherwise)
@@ -113,59 +98,171 @@ static int token_id(const json_t *o, const char *key)
     return json_is_integer(v) ? (int)json_integer_value(v) : -1;
 }
 
-/* transformers 5 writes rope_parameters; older folders rope_theta and rope_scaling. */
-static int read_rope(struct config *c, const json_t *o, const char *path, struct err *err)
+/* The first of two names that is there. */
+static size_t either(const json_t *o, const char *key, const char *other, size_t otherwise)
 {
-    const json_t *p = json_object_get(o, "rope_parameters"), *scaling = json_object_get(o, "rope_scaling");
-    if (!json_is_object(p))
-        p = json_is_object(scaling) ? scaling : NULL;
-    c->rope_theta = real(p, "rope_theta", real(o, "rope_theta", 10000.0f));
+    return whole(o, key, whole(o, other, otherwise));
+}
+
+static const struct rotary plain_rotary = {.theta = 10000.0f, .factor = 1, .original_positions = 8192, .low_freq_factor = 1,
+                                           .high_freq_factor = 4, .beta_fast = 32, .beta_slow = 1, .truncate = true, .amplitude = 1};
+
+/* p: rope_parameters, which transformers 5 writes, or older folders' rope_scaling beside theta; may be NULL. */
+static int read_rotary(struct rotary *r, const json_t *p, float theta, size_t positions, const char *path, struct err *err)
+{
+    *r = plain_rotary;
+    r->theta = real(p, "rope_theta", theta);
+    if (real(p, "partial_rotary_factor", 1) != 1)
+        return err_set(err, "'%s': a partial_rotary_factor other than 1 is not supported yet", path);
     const char *type = json_string_value(json_object_get(p, "rope_type"));
     if (!type)
         type = json_string_value(json_object_get(p, "type"));
-    if (!type || !strcmp(type, "default"))
+    if (!type)
         return 0;
-    c->rope_factor = real(p, "factor", 1.0f);
-    c->rope_low_freq_factor = real(p, "low_freq_factor", 1.0f);
-    c->rope_high_freq_factor = real(p, "high_freq_factor", 4.0f);
-    c->rope_original_positions = real(p, "original_max_position_embeddings", 8192.0f);
-    if (!strcmp(type, "linear"))
-        c->rope_scaling = ROPE_LINEAR;
-    else if (!strcmp(type, "llama3"))
-        c->rope_scaling = ROPE_LLAMA3;
-    else
-        return err_set(err, "'%s': rotary scaling '%s' is not supported yet (default, linear and llama3 are)", path, type);
+    int scaling = ROPE_SCALINGS - 1;
+    while (scaling >= 0 && strcmp(type, rope_scaling_names[scaling]))
+        scaling--;
+    if (scaling < 0)
+        return err_set(err, "'%s': rotary scaling '%s' is not supported yet (default, linear, dynamic, llama3 and yarn are)", path, type);
+    r->scaling = (enum rope_scaling)scaling;
+    r->factor = real(p, "factor", 1);
+    r->low_freq_factor = real(p, "low_freq_factor", 1);
+    r->high_freq_factor = real(p, "high_freq_factor", 4);
+    r->original_positions = real(p, "original_max_position_embeddings", r->scaling == ROPE_YARN ? (float)positions : 8192.0f);
+    if (r->scaling != ROPE_YARN)
+        return 0;
+    r->beta_fast = real(p, "beta_fast", 32);
+    r->beta_slow = real(p, "beta_slow", 1);
+    r->truncate = !json_is_false(json_object_get(p, "truncate"));
+    if (!json_is_number(json_object_get(p, "factor")))
+        r->factor = (float)positions / r->original_positions;
+    float mscale = real(p, "mscale", 0), all = real(p, "mscale_all_dim", 0), grown = rotary_yarn_amplitude(r->factor) - 1;
+    r->amplitude = real(p, "attention_factor", mscale != 0 && all != 0 ? (1 + mscale * grown) / (1 + all * grown) : 1 + grown);
+    return 0;
+}
+
+static int read_rope(struct config *c, const json_t *o, const char *path, struct err *err)
+{
+    const json_t *p = json_object_get(o, "rope_parameters"), *scaling = json_object_get(o, "rope_scaling");
+    const json_t *local = json_object_get(p, "sliding_attention"), *all = json_object_get(p, "full_attention");
+    if (json_is_object(all))
+        p = all;
+    else if (!json_is_object(p))
+        p = json_is_object(scaling) ? scaling : NULL;
+    if (read_rotary(&c->rope, p, real(o, "rope_theta", 10000), c->positions, path, err))
+        return -1;
+    c->rope_local = c->rope;
+    float theta = real(o, "rope_local_base_freq", c->family->local_theta);
+    return theta > 0 ? read_rotary(&c->rope_local, local, theta, c->positions, path, err) : 0;
+}
+
+static uint8_t flags_of(const struct config *c, bool local, bool still)
+{
+    return (uint8_t)((local && c->window ? LAYER_LOCAL : 0) | (still || c->family->position.hf ? LAYER_NO_ROPE : 0));
+}
+
+static bool every(size_t layer, size_t n)
+{
+    return n > 0 && (layer + 1) % n == 0;
+}
+
+uint8_t config_layer_by_rule(const struct config *c, size_t layer)
+{
+    const struct family *f = c->family;
+    bool local = f->window_layers == WINDOW_ALL || (f->window_layers == WINDOW_EVERY && !every(layer, f->window_pattern));
+    return flags_of(c, local, every(layer, f->no_rope_every));
+}
+
+/* Which layers are local, and which have no rotation: as listed, or by the family's rule. */
+static int read_layers(struct config *c, const json_t *o, const char *path, struct err *err)
+{
+    const struct family *f = c->family;
+    const json_t *types = json_object_get(o, "layer_types"), *rope = json_object_get(o, "no_rope_layers");
+    if ((json_is_array(types) && json_array_size(types) != c->layers) || (json_is_array(rope) && json_array_size(rope) != c->layers))
+        return err_set(err, "'%s': 'layer_types' or 'no_rope_layers' does not have an entry a layer", path);
+    const json_t *use = json_object_get(o, "use_sliding_window");
+    c->window = json_is_false(use) || (f->window_layers == WINDOW_FROM_MAX_WINDOW_LAYERS && !json_is_true(use)) ? 0 : whole(o, "sliding_window", 0);
+    size_t pattern = either(o, "sliding_window_pattern", "_sliding_window_pattern", f->window_pattern);
+    size_t from = whole(o, "max_window_layers", c->layers), interval = whole(o, "no_rope_layer_interval", f->no_rope_every);
+    for (size_t l = 0; l < c->layers; l++) {
+        const char *type = json_string_value(json_array_get(types, l));
+        bool local = f->window_layers == WINDOW_ALL || (f->window_layers == WINDOW_EVERY ? pattern > 0 && !every(l, pattern) : l >= from);
+        if (type && strcmp(type, "sliding_attention") && strcmp(type, "full_attention"))
+            return err_set(err, "'%s': a layer of the type '%.40s' is not supported (sliding_attention and full_attention are)", path, type);
+        if (type)
+            local = !strcmp(type, "sliding_attention");
+        bool still = json_is_array(rope) ? json_integer_value(json_array_get(rope, l)) == 0 : f->no_rope_every && every(l, interval);
+        c->layer[l] = flags_of(c, local, still);
+    }
+    return 0;
+}
+
+/* What follows from family and sizes, where nothing else is said. */
+static void set_defaults(struct config *c)
+{
+    c->attention_scale = 1.0f / sqrtf((float)c->head_dim);
+    c->embed_scale = c->family->scaled_embedding ? (float)sqrt((double)c->width) : 1.0f;
+}
+
+/* Settings that change what a model computes, and that no family here has. */
+static int refuse(const json_t *o, const char *path, struct err *err)
+{
+    static const char *const untrue[] = {"attention_bias", "mlp_bias", "scale_attn_by_inverse_layer_idx", "use_bidirectional_attention",
+                                         "add_cross_attention"};
+    for (size_t i = 0; i < sizeof untrue / sizeof *untrue; i++)
+        if (json_is_true(json_object_get(o, untrue[i])))
+            return err_set(err, "'%s': '%s' is set, which is not supported", path, untrue[i]);
+    if (json_is_false(json_object_get(o, "scale_attn_weights")))
+        return err_set(err, "'%s': 'scale_attn_weights' is off, which is not supported", path);
+    const json_t *quantised = json_object_get(o, "quantization_config");
+    if (json_is_object(quantised)) {
+        const char *method = json_string_value(json_object_get(quantised, "quant_method"));
+        return err_set(err, "'%s': its weights are quantised by %s, which is not supported: take the model as it was before (F32, "
+                            "F16 or BF16) or as GGUF",
+                       path, method ? method : "a method that it does not name");
+    }
     return 0;
 }
 
 static int from_json(struct config *c, const json_t *o, const char *path, struct err *err)
 {
     const char *type = json_string_value(json_object_get(o, "model_type"));
-    c->family = type ? find_family(type) : NULL;
-    if (!c->family)
+    const struct family *f = c->family = type ? family_find(type, false) : NULL;
+    if (!f)
         return err_set(err, "'%s': the model's family is '%s', which is not supported yet (supported: %s)", path,
                        type ? type : "not said", family_names());
-    const char *act = json_string_value(json_object_get(o, "hidden_act"));
-    if (act && strcmp(act, "silu"))
-        return err_set(err, "'%s': the activation '%s' does not belong to the family '%s'", path, act, type);
-    if (json_is_true(json_object_get(o, "attention_bias")) || json_is_true(json_object_get(o, "mlp_bias")))
-        return err_set(err, "'%s': biases in attention or mlp are not supported yet", path);
+    static const char *const act_keys[] = {"hidden_act", "hidden_activation", "activation_function"};
+    for (size_t i = 0; i < sizeof act_keys / sizeof *act_keys; i++) {
+        const char *act = json_string_value(json_object_get(o, act_keys[i]));
+        bool gelu = act && f->activation == ACTIVATION_GELU_TANH && (!strcmp(act, "gelu_new") || !strcmp(act, "gelu_pytorch_tanh"));
+        /* Gemma's first files say gelu in hidden_act, and mean the other: transformers does not look at it */
+        if (act && !gelu && strcmp(act, f->activation_name) && !(i == 0 && f->scaled_embedding))
+            return err_set(err, "'%s': the activation '%s' does not belong to the family '%s'", path, act, type);
+    }
+    if (refuse(o, path, err))
+        return -1;
     c->vocab = whole(o, "vocab_size", 0);
-    c->width = whole(o, "hidden_size", 0);
-    c->layers = whole(o, "num_hidden_layers", 0);
-    c->heads = whole(o, "num_attention_heads", 0);
+    c->width = either(o, "hidden_size", "n_embd", 0);
+    c->layers = either(o, "num_hidden_layers", "n_layer", 0);
+    c->heads = either(o, "num_attention_heads", "n_head", 0);
     c->kv_heads = whole(o, "num_key_value_heads", c->heads);
-    c->head_dim = whole(o, "head_dim", c->heads ? c->width / c->heads : 0);
-    c->ffn = whole(o, "intermediate_size", 0);
-    c->positions = whole(o, "max_position_embeddings", 2048);
-    c->norm_eps = real(o, "rms_norm_eps", 1e-6f);
-    c->tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
+    c->head_dim = whole(o, "head_dim", f->head_dim ? f->head_dim : c->heads ? c->width / c->heads : 0);
+    c->ffn = either(o, "intermediate_size", "n_inner", f->turned ? 4 * c->width : 0);
+    c->positions = either(o, "max_position_embeddings", "n_positions", 2048);
+    c->norm_eps = real(o, "rms_norm_eps", real(o, "layer_norm_epsilon", f->norm_eps));
+    const json_t *tied = json_object_get(o, "tie_word_embeddings");
+    c->tied = json_is_boolean(tied) ? json_is_true(tied) : f->tied;
     c->bos = token_id(o, "bos_token_id");
     c->eos = token_id(o, "eos_token_id");
     c->pad = token_id(o, "pad_token_id");
-    if (read_rope(c, o, path, err))
+    set_defaults(c);
+    if (f->query_scale)
+        c->attention_scale = 1.0f / sqrtf(real(o, "query_pre_attn_scalar", 256));
+    c->attention_cap = real(o, "attn_logit_softcapping", 0);
+    c->final_cap = real(o, "final_logit_softcapping", 0);
+    if (read_rope(c, o, path, err) || check(c, path, err))
         return -1;
-    return check(c, path, err);
+    return read_layers(c, o, path, err);
 }
 
 int config_from_folder(struct config *c, const char *folder, struct err *err)
@@ -211,45 +308,71 @@ static float gguf_real(const struct gguf *g, const char *prefix, const char *key
     return otherwise;
 }
 
+static int rotary_from_gguf(struct config *c, const struct gguf *g, bool *bad, struct err *err)
+{
+    const char *a = c->family->gguf, *scaling = NULL;
+    char *key = xasprintf("%s.rope.scaling.type", a);
+    *bad |= gguf_str(&scaling, NULL, g, key, err) < 0;
+    free(key);
+    struct rotary *r = &c->rope;
+    *r = plain_rotary;
+    r->theta = gguf_real(g, a, "rope.freq_base", 10000.0f, bad, err);
+    if (scaling && strcmp(scaling, "none")) {
+        if (strcmp(scaling, "linear") && strcmp(scaling, "yarn"))
+            return err_set(err, "'%s': rotary scaling '%s' is not supported yet (none, linear and yarn are)", g->tensors.path, scaling);
+        r->scaling = *scaling == 'l' ? ROPE_LINEAR : ROPE_YARN;
+        r->factor = gguf_real(g, a, "rope.scaling.factor", 1.0f, bad, err);
+        r->original_positions = (float)gguf_whole(g, a, "rope.scaling.original_context_length", c->positions, bad, err);
+        if (r->scaling == ROPE_YARN)
+            r->amplitude = rotary_yarn_amplitude(r->factor) * gguf_real(g, a, "rope.scaling.attn_factor", 1.0f, bad, err);
+    }
+    c->rope_local = c->rope;
+    if (c->family->local_theta > 0) {
+        c->rope_local = plain_rotary;
+        c->rope_local.theta = gguf_real(g, a, "rope.freq_base_swa", c->family->local_theta, bad, err);
+    }
+    return 0;
+}
+
 int config_from_gguf(struct config *c, const struct gguf *g, struct err *err)
 {
     const char *path = g->tensors.path, *arch = NULL;
     *c = (struct config){.bos = -1, .eos = -1, .pad = -1};
     if (gguf_str(&arch, NULL, g, "general.architecture", err) < 0)
         return -1;
-    const struct family *f = c->family = arch ? find_family(arch) : NULL;
+    const struct family *f = c->family = arch ? family_find(arch, true) : NULL;
     if (!f)
         return err_set(err, "'%s': the model's family is '%s', which is not supported yet (supported: %s)", path,
                        arch ? arch : "not said", family_names());
-    const struct tensor *embed = tensor_need(&g->tensors, f->embed[1], err);
+    const struct tensor *embed = tensor_need(&g->tensors, f->embed.gguf, err);
     if (!embed)
         return -1;
     bool bad = false;
     c->vocab = embed->shape[0];
-    c->width = gguf_whole(g, f->name, "embedding_length", 0, &bad, err);
-    c->layers = gguf_whole(g, f->name, "block_count", 0, &bad, err);
-    c->heads = gguf_whole(g, f->name, "attention.head_count", 0, &bad, err);
-    c->kv_heads = gguf_whole(g, f->name, "attention.head_count_kv", c->heads, &bad, err);
-    c->head_dim = gguf_whole(g, f->name, "attention.key_length", c->heads ? c->width / c->heads : 0, &bad, err);
-    c->ffn = gguf_whole(g, f->name, "feed_forward_length", 0, &bad, err);
-    c->positions = gguf_whole(g, f->name, "context_length", 2048, &bad, err);
-    c->norm_eps = gguf_real(g, f->name, "attention.layer_norm_rms_epsilon", 1e-5f, &bad, err);
-    c->rope_theta = gguf_real(g, f->name, "rope.freq_base", 10000.0f, &bad, err);
-    char *key = xasprintf("%s.rope.scaling.type", f->name);
-    const char *scaling = NULL;
-    bad |= gguf_str(&scaling, NULL, g, key, err) < 0;
-    free(key);
-    if (scaling && !strcmp(scaling, "linear")) {
-        c->rope_scaling = ROPE_LINEAR;
-        c->rope_factor = gguf_real(g, f->name, "rope.scaling.factor", 1.0f, &bad, err);
-    } else if (scaling && strcmp(scaling, "none")) {
-        return err_set(err, "'%s': rotary scaling '%s' is not supported yet (none and linear are)", path, scaling);
-    }
-    c->tied = !tensor_find(&g->tensors, f->output[1]);
+    const char *a = f->gguf;
+    c->width = gguf_whole(g, a, "embedding_length", 0, &bad, err);
+    c->layers = gguf_whole(g, a, "block_count", 0, &bad, err);
+    c->heads = gguf_whole(g, a, "attention.head_count", 0, &bad, err);
+    c->kv_heads = gguf_whole(g, a, "attention.head_count_kv", c->heads, &bad, err);
+    c->head_dim = gguf_whole(g, a, "attention.key_length", c->heads ? c->width / c->heads : 0, &bad, err);
+    c->ffn = gguf_whole(g, a, "feed_forward_length", 0, &bad, err);
+    c->positions = gguf_whole(g, a, "context_length", 2048, &bad, err);
+    c->norm_eps = gguf_real(g, a, f->shift.gguf ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f, &bad, err);
+    set_defaults(c);
+    c->attention_cap = gguf_real(g, a, "attn_logit_softcapping", 0, &bad, err);
+    c->final_cap = gguf_real(g, a, "final_logit_softcapping", 0, &bad, err);
+    if (rotary_from_gguf(c, g, &bad, err))
+        return -1;
+    c->tied = !tensor_find(&g->tensors, f->output.gguf);
     c->bos = (int)gguf_whole(g, "tokenizer.ggml", "bos_token_id", (uint32_t)-1, &bad, err);
     c->eos = (int)gguf_whole(g, "tokenizer.ggml", "eos_token_id", (uint32_t)-1, &bad, err);
     c->pad = (int)gguf_whole(g, "tokenizer.ggml", "padding_token_id", (uint32_t)-1, &bad, err);
-    return bad ? -1 : check(c, path, err);
+    c->window = gguf_whole(g, a, "attention.sliding_window", 0, &bad, err);
+    if (bad || check(c, path, err))
+        return -1;
+    for (size_t l = 0; l < c->layers; l++) /* a GGUF lists no layers: llama.cpp goes by the family's rule, and so do we */
+        c->layer[l] = config_layer_by_rule(c, l);
+    return 0;
 }
 
 void config_release(struct config *c)
@@ -258,63 +381,89 @@ void config_release(struct config *c)
     *c = (struct config){0};
 }
 
-void config_rope_frequencies(const struct config *c, float *inv_freq)
+static json_t *rotary_json(const struct rotary *r)
 {
-    size_t half = c->head_dim / 2;
-    for (size_t i = 0; i < half; i++) {
-        float f = 1.0f / powf(c->rope_theta, (float)(2 * i) / (float)c->head_dim);
-        if (c->rope_scaling == ROPE_LINEAR)
-            f /= c->rope_factor;
-        if (c->rope_scaling == ROPE_LLAMA3) { /* Llama 3.1: long waves are stretched, a ramp between */
-            float wave = 6.28318530717958648f / f, original = c->rope_original_positions;
-            float low = original / c->rope_low_freq_factor, high = original / c->rope_high_freq_factor;
-            if (wave > low) {
-                f /= c->rope_factor;
-            } else if (wave >= high) {
-                float smooth = (original / wave - c->rope_low_freq_factor) /
-                               (c->rope_high_freq_factor - c->rope_low_freq_factor);
-                f = (1.0f - smooth) * f / c->rope_factor + smooth * f;
-            }
-        }
-        inv_freq[i] = f;
-    }
-}
-
-static void set_rope(json_t *o, const struct config *c)
-{
-    static const char *const types[] = {"default", "linear", "llama3"};
-    json_t *p = json_pack("{s:s, s:f}", "rope_type", types[c->rope_scaling], "rope_theta", (double)c->rope_theta);
-    if (c->rope_scaling != ROPE_PLAIN)
-        json_object_set_new(p, "factor", json_real((double)c->rope_factor));
-    if (c->rope_scaling == ROPE_LLAMA3) {
-        json_object_set_new(p, "low_freq_factor", json_real((double)c->rope_low_freq_factor));
-        json_object_set_new(p, "high_freq_factor", json_real((double)c->rope_high_freq_factor));
-        json_object_set_new(p, "original_max_position_embeddings", json_integer((json_int_t)c->rope_original_positions));
-    }
-    json_object_set_new(o, "rope_parameters", p);
-    json_object_set_new(o, "rope_theta", json_real((double)c->rope_theta));
-}
-
-char *config_to_json(const struct config *c, bool sequence_classification)
-{
-    json_t *o = c->stored_json ? json_loads(c->stored_json, 0, NULL) : json_object();
+    json_t *p = json_pack("{s:s, s:f}", "rope_type", rope_scaling_names[r->scaling], "rope_theta", (double)r->theta);
     const struct {
         const char *key;
+        float value;
+        bool wanted;
+    } rest[] = {
+        {"factor", r->factor, r->scaling != ROPE_PLAIN},
+        {"low_freq_factor", r->low_freq_factor, r->scaling == ROPE_LLAMA3},
+        {"high_freq_factor", r->high_freq_factor, r->scaling == ROPE_LLAMA3},
+        {"beta_fast", r->beta_fast, r->scaling == ROPE_YARN},
+        {"beta_slow", r->beta_slow, r->scaling == ROPE_YARN},
+        {"attention_factor", r->amplitude, r->scaling == ROPE_YARN},
+    };
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        if (rest[i].wanted)
+            json_object_set_new(p, rest[i].key, json_real((double)rest[i].value));
+    if (r->scaling == ROPE_LLAMA3 || r->scaling == ROPE_YARN)
+        json_object_set_new(p, "original_max_position_embeddings", json_integer((json_int_t)r->original_positions));
+    if (!r->truncate)
+        json_object_set_new(p, "truncate", json_false());
+    return p;
+}
+
+/* What a folder's config.json would say, of a model that comes from a GGUF. */
+static void describe(json_t *o, const struct config *c)
+{
+    const struct family *f = c->family;
+    json_t *rope = rotary_json(&c->rope);
+    if (f->local_theta > 0)
+        rope = json_pack("{s:o, s:o}", "full_attention", rope, "sliding_attention", rotary_json(&c->rope_local));
+    else
+        json_object_set_new(o, "rope_theta", json_real((double)c->rope.theta));
+    if (f->position.hf)
+        json_decref(rope);
+    else
+        json_object_set_new(o, "rope_parameters", rope);
+    json_object_set_new(o, f->position.hf ? "activation_function" : f->query_scale ? "hidden_activation" : "hidden_act",
+                        json_string(f->activation_name));
+    if (f->query_scale) {
+        json_object_set_new(o, "query_pre_attn_scalar", json_real(1 / ((double)c->attention_scale * (double)c->attention_scale)));
+        json_object_set_new(o, "attn_logit_softcapping", c->attention_cap > 0 ? json_real((double)c->attention_cap) : json_null());
+        json_object_set_new(o, "final_logit_softcapping", c->final_cap > 0 ? json_real((double)c->final_cap) : json_null());
+    }
+    json_object_set_new(o, "sliding_window", c->window ? json_integer((json_int_t)c->window) : json_null());
+    if (f->window_layers == WINDOW_FROM_MAX_WINDOW_LAYERS)
+        json_object_set_new(o, "use_sliding_window", json_boolean(c->window > 0));
+    json_t *types = json_array(), *rotated = json_array();
+    for (size_t l = 0; l < c->layers; l++) {
+        json_array_append_new(types, json_string(c->layer[l] & LAYER_LOCAL ? "sliding_attention" : "full_attention"));
+        json_array_append_new(rotated, json_integer(!(c->layer[l] & LAYER_NO_ROPE)));
+    }
+    if (c->window)
+        json_object_set(o, "layer_types", types);
+    if (f->no_rope_every)
+        json_object_set(o, "no_rope_layers", rotated);
+    json_decref(types);
+    json_decref(rotated);
+}
+
+char *config_to_json(const struct config *c, enum dtype type, bool sequence_classification)
+{
+    const struct family *f = c->family;
+    bool old = f->position.hf; /* GPT-2's names */
+    json_t *o = c->stored_json ? json_loads(c->stored_json, 0, NULL) : json_object();
+    const struct {
+        const char *key, *old_key;
         size_t value;
     } sizes[] = {
-        {"vocab_size", c->vocab},       {"hidden_size", c->width},       {"num_hidden_layers", c->layers},
-        {"num_attention_heads", c->heads}, {"num_key_value_heads", c->kv_heads}, {"head_dim", c->head_dim},
-        {"intermediate_size", c->ffn},  {"max_position_embeddings", c->positions},
+        {"vocab_size", "vocab_size", c->vocab},         {"hidden_size", "n_embd", c->width},
+        {"num_hidden_layers", "n_layer", c->layers},    {"num_attention_heads", "n_head", c->heads},
+        {"intermediate_size", "n_inner", c->ffn},       {"max_position_embeddings", "n_positions", c->positions},
+        {"num_key_value_heads", NULL, c->kv_heads},     {"head_dim", NULL, c->head_dim},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        json_object_set_new(o, sizes[i].key, json_integer((json_int_t)sizes[i].value));
-    json_object_set_new(o, "model_type", json_string(c->family->name));
-    json_object_set_new(o, "architectures",
-                        json_pack("[s]", sequence_classification ? "LlamaForSequenceClassification" : "LlamaForCausalLM"));
-    json_object_set_new(o, "hidden_act", json_string("silu"));
-    json_object_set_new(o, "rms_norm_eps", json_real((double)c->norm_eps));
+        if (!old || sizes[i].old_key)
+            json_object_set_new(o, old ? sizes[i].old_key : sizes[i].key, json_integer((json_int_t)sizes[i].value));
+    json_object_set_new(o, "model_type", json_string(f->name));
+    json_object_set_new(o, "architectures", json_pack("[s]", sequence_classification ? f->classifier : f->causal));
+    json_object_set_new(o, old ? "layer_norm_epsilon" : "rms_norm_eps", json_real((double)c->norm_eps));
     json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied));
-    json_object_set_new(o, "dtype", json_string("float32"));
+    json_object_set_new(o, "dtype", json_string(type == DTYPE_F16 ? "float16" : type == DTYPE_BF16 ? "bfloat16" : "float32"));
     if (c->bos >= 0)
         json_object_set_new(o, "bos_token_id", json_integer(c->bos));
     if (c->eos >= 0)
@@ -327,7 +476,7 @@ char *config_to_json(const struct config *c, bool sequence_classification)
         json_object_set_new(o, "label2id", json_pack("{s:i}", "LABEL_0", 0));
     }
     if (!c->stored_json)
-        set_rope(o, c);
+        describe(o, c);
     char *text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9));
     json_decref(o);
     return text;

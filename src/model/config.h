@@ -1,45 +1,34 @@
-/* What a model is made of: sizes, constants, and the family it belongs to.
- *
- * Families are rows of a table, not branches: a row says under which names a family's config and tensors are
- * found in a Hugging Face folder and in a GGUF, and what differs in the arithmetic. */
+/* What a model is made of: sizes, constants, and the family it belongs to (family.h). */
 #ifndef HONE_MODEL_CONFIG_H
 #define HONE_MODEL_CONFIG_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "model/family.h"
 #include "model/gguf.h"
+#include "model/rotary.h"
 #include "util/err.h"
 
-enum linear_kind { LINEAR_Q, LINEAR_K, LINEAR_V, LINEAR_O, LINEAR_GATE, LINEAR_UP, LINEAR_DOWN, LINEAR_KINDS };
+#define CONFIG_MAX_LAYERS 512
 
-/* The dimensions a tensor's shape is made of. */
-enum dimension { DIM_NONE, DIM_VOCAB, DIM_WIDTH, DIM_Q, DIM_KV, DIM_FFN };
-
-struct linear_row {
-    const char *hf, *gguf, *peft; /* %zu: the layer */
-    enum dimension out, in;
-    bool rotary; /* its rows are queries or keys: a GGUF may hold them interleaved */
+enum layer_flags {
+    LAYER_LOCAL = 1,  /* attention sees `window` positions only, the row's own among them */
+    LAYER_NO_ROPE = 2 /* queries and keys are not rotated */
 };
-
-struct family {
-    const char *name;         /* model_type of config.json and general.architecture of a GGUF */
-    bool gguf_interleaved;    /* a GGUF's q and k rows are permuted for interleaved pairs */
-    const char *embed[2], *norm[2], *output[2];      /* {Hugging Face, GGUF} */
-    const char *attention_norm[2], *ffn_norm[2];     /* %zu: the layer */
-    struct linear_row linear[LINEAR_KINDS];
-};
-
-enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 };
 
 struct config {
     const struct family *family;
     size_t vocab, width, layers, heads, kv_heads, head_dim, ffn, positions;
     float norm_eps;
     bool tied; /* the output projection is the embedding */
-    float rope_theta;
-    enum rope_scaling rope_scaling;
-    float rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_original_positions;
+    struct rotary rope, rope_local; /* of all layers, and of local ones */
+    size_t window;                  /* 0: there are no local layers */
+    uint8_t layer[CONFIG_MAX_LAYERS]; /* enum layer_flags */
+    float attention_scale;          /* of the scores: 1 / sqrt(head_dim) in most families */
+    float attention_cap, final_cap; /* scores and logits become cap tanh(x / cap) (Gemma 2); 0: they do not */
+    float embed_scale;              /* 1 in most */
     int bos, eos, pad; /* -1: not said */
     char *stored_json; /* config.json as it was (a folder's), or NULL; owned */
 };
@@ -50,17 +39,14 @@ void config_release(struct config *c);
 
 size_t config_dimension(const struct config *c, enum dimension d);
 
+/* enum layer_flags of a layer by its family's rule, which holds where nothing else is listed. */
+uint8_t config_layer_by_rule(const struct config *c, size_t layer);
+
 /* Can the two run in the same working memory, with the same adapters? */
 bool config_same_shape(const struct config *a, const struct config *b);
 
-/* Names of the families known, for messages: "llama, ..". */
-const char *family_names(void);
-
-/* Rotary frequencies (head_dim / 2), with the family's scaling applied. */
-void config_rope_frequencies(const struct config *c, float *inv_freq);
-
-/* config.json as transformers reads it, with `architecture` ("LlamaForCausalLM", ..ForSequenceClassification) and
- * `labels` > 0 for a head; into a fresh string. */
-char *config_to_json(const struct config *c, bool sequence_classification);
+/* config.json as transformers reads it, for its causal model, or for a model with a scalar head, with
+ * weights of a type (F32, F16 or BF16); into a fresh string. */
+char *config_to_json(const struct config *c, enum dtype type, bool sequence_classification);
 
 #endif

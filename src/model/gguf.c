@@ -22,29 +22,60 @@ static const struct {
     [GGUF_F64] = {"f64", 8},
 };
 
-/* ggml's numbers of types. */
+/* ggml's numbers of types: one of ours, or what is known of another. */
 static const struct {
-    const char *name; /* NULL: a number without a type */
     enum dtype type;
+    struct dtype_info other;
 } tensor_types[] = {
-    [0] = {"F32", DTYPE_F32},        [1] = {"F16", DTYPE_F16},
-    [2] = {"Q4_0", DTYPE_Q4_0},      [3] = {"Q4_1", DTYPE_Q4_1},
-    [6] = {"Q5_0", DTYPE_COUNT},     [7] = {"Q5_1", DTYPE_COUNT},
-    [8] = {"Q8_0", DTYPE_Q8_0},      [9] = {"Q8_1", DTYPE_COUNT},
-    [10] = {"Q2_K", DTYPE_COUNT},    [11] = {"Q3_K", DTYPE_COUNT},
-    [12] = {"Q4_K", DTYPE_COUNT},    [13] = {"Q5_K", DTYPE_COUNT},
-    [14] = {"Q6_K", DTYPE_Q6_K},     [15] = {"Q8_K", DTYPE_COUNT},
-    [16] = {"IQ2_XXS", DTYPE_COUNT}, [17] = {"IQ2_XS", DTYPE_COUNT},
-    [18] = {"IQ3_XXS", DTYPE_COUNT}, [19] = {"IQ1_S", DTYPE_COUNT},
-    [20] = {"IQ4_NL", DTYPE_COUNT},  [21] = {"IQ3_S", DTYPE_COUNT},
-    [22] = {"IQ2_S", DTYPE_COUNT},   [23] = {"IQ4_XS", DTYPE_COUNT},
-    [24] = {"I8", DTYPE_COUNT},      [25] = {"I16", DTYPE_COUNT},
-    [26] = {"I32", DTYPE_COUNT},     [27] = {"I64", DTYPE_COUNT},
-    [28] = {"F64", DTYPE_COUNT},     [29] = {"IQ1_M", DTYPE_COUNT},
-    [30] = {"BF16", DTYPE_BF16},     [34] = {"TQ1_0", DTYPE_COUNT},
-    [35] = {"TQ2_0", DTYPE_COUNT},   [39] = {"MXFP4", DTYPE_COUNT},
-    [40] = {"NVFP4", DTYPE_COUNT},   [41] = {"Q1_0", DTYPE_COUNT},
+    [0] = {DTYPE_F32},
+    [1] = {DTYPE_F16},
+    [2] = {DTYPE_Q4_0},
+    [3] = {DTYPE_Q4_1},
+    [6] = {DTYPE_Q5_0},
+    [7] = {DTYPE_Q5_1},
+    [8] = {DTYPE_Q8_0},
+    [9] = {DTYPE_COUNT, {"Q8_1", 32, 40}},
+    [10] = {DTYPE_Q2_K},
+    [11] = {DTYPE_Q3_K},
+    [12] = {DTYPE_Q4_K},
+    [13] = {DTYPE_Q5_K},
+    [14] = {DTYPE_Q6_K},
+    [15] = {DTYPE_COUNT, {"Q8_K", 256, 292}},
+    [16] = {DTYPE_COUNT, {"IQ2_XXS", 256, 66}},
+    [17] = {DTYPE_COUNT, {"IQ2_XS", 256, 74}},
+    [18] = {DTYPE_COUNT, {"IQ3_XXS", 256, 98}},
+    [19] = {DTYPE_COUNT, {"IQ1_S", 256, 50}},
+    [20] = {DTYPE_IQ4_NL},
+    [21] = {DTYPE_COUNT, {"IQ3_S", 256, 110}},
+    [22] = {DTYPE_COUNT, {"IQ2_S", 256, 82}},
+    [23] = {DTYPE_COUNT, {"IQ4_XS", 256, 136}},
+    [24] = {DTYPE_COUNT, {"I8", 1, 1}},
+    [25] = {DTYPE_COUNT, {"I16", 1, 2}},
+    [26] = {DTYPE_COUNT, {"I32", 1, 4}},
+    [27] = {DTYPE_COUNT, {"I64", 1, 8}},
+    [28] = {DTYPE_COUNT, {"F64", 1, 8}},
+    [29] = {DTYPE_COUNT, {"IQ1_M", 256, 56}},
+    [30] = {DTYPE_BF16},
+    [34] = {DTYPE_COUNT, {"TQ1_0", 256, 54}},
+    [35] = {DTYPE_COUNT, {"TQ2_0", 256, 66}},
+    [39] = {DTYPE_COUNT, {"MXFP4", 32, 17}},
+    [40] = {DTYPE_COUNT, {"NVFP4", 64, 36}},
+    [41] = {DTYPE_COUNT, {"Q1_0", 128, 18}},
 };
+
+/* What a number stands for, or NULL; *type is DTYPE_COUNT where it is none of ours. */
+static const struct dtype_info *tensor_type(enum dtype *type, uint32_t number)
+{
+    *type = DTYPE_COUNT;
+    if (number >= sizeof tensor_types / sizeof *tensor_types)
+        return NULL;
+    *type = tensor_types[number].type;
+    if (*type == DTYPE_F32 && number) /* a gap in the table */
+        *type = DTYPE_COUNT;
+    if (*type != DTYPE_COUNT)
+        return &dtype_table[*type];
+    return tensor_types[number].other.name ? &tensor_types[number].other : NULL;
+}
 
 /* The bytes that have not been read yet. */
 struct cursor {
@@ -221,14 +252,13 @@ static int read_tensor(struct cursor *c, struct tensor *t, uint64_t *offset)
     t->n_dims = (int)n_dims;
     for (uint32_t i = 0; i < TENSOR_MAX_DIMS; i++)
         t->shape[i] = i < n_dims ? dims[n_dims - 1 - i] : 1;
-    bool known = type < sizeof tensor_types / sizeof *tensor_types && tensor_types[type].name;
-    t->type = known ? tensor_types[type].type : DTYPE_COUNT;
-    if (known)
-        snprintf(t->type_name, sizeof t->type_name, "%s", tensor_types[type].name);
+    const struct dtype_info *stored = tensor_type(&t->type, type);
+    if (stored)
+        snprintf(t->type_name, sizeof t->type_name, "%s", stored->name);
     else
         snprintf(t->type_name, sizeof t->type_name, "#%" PRIu32, type);
     size_t elements;
-    if (!tensor_size(&elements, &t->bytes, t))
+    if (!tensor_size(&elements, &t->bytes, t, stored))
         return err_set(c->err,
                        "cannot read '%s': tensor '%s' is too large, or its rows are not whole "
                        "blocks of %s: the file is damaged: download it again",
@@ -324,30 +354,23 @@ static int read_file(struct cursor *c, struct gguf *g)
     if (read_version(c, g) || read_number(c, &n_tensors, 8) || read_number(c, &n_values, 8) ||
         read_values(c, g, n_values))
         return -1;
-    uint32_t alignment = 32, parts = 1;
-    if (gguf_u32(&alignment, g, "general.alignment", c->err) < 0 ||
-        gguf_u32(&parts, g, "split.count", c->err) < 0)
+    uint32_t alignment = 32;
+    if (gguf_u32(&alignment, g, "general.alignment", c->err) < 0)
         return -1;
     if (alignment == 0 || (alignment & (alignment - 1)))
         return err_set(c->err,
                        "cannot read '%s': general.alignment is %" PRIu32
                        ", not a power of two: the file is damaged: download it again",
                        c->path, alignment);
-    if (parts > 1)
-        return err_set(c->err,
-                       "cannot read '%s': it is one of %" PRIu32
-                       " parts of a model: join them with 'llama-gguf-split --merge'",
-                       c->path, parts);
-    if (read_tensors(c, &g->tensors, n_tensors, alignment))
-        return -1;
-    return tensor_file_index(&g->tensors, c->err);
+    return read_tensors(c, &g->tensors, n_tensors, alignment);
 }
 
-/* g->tensors.path is set, and perhaps its map. */
+/* g->tensors.path is set, and perhaps its map.  The index of names is not made yet. */
 static int open_bytes(struct gguf *g, const uint8_t *data, size_t size, struct err *err)
 {
     size_t ceiling = size < METADATA_CEILING ? size : METADATA_CEILING;
     struct cursor c = {data, data, data + ceiling, size, g->tensors.path, err};
+    g->n_parts = 1;
     if (read_file(&c, g)) {
         gguf_release(g);
         return -1;
@@ -355,14 +378,43 @@ static int open_bytes(struct gguf *g, const uint8_t *data, size_t size, struct e
     return 0;
 }
 
-int gguf_open_memory(struct gguf *out, const void *data, size_t size, const char *path,
-                     struct err *err)
+/* ---- models in several files ---- */
+
+/* What a part says of the whole. */
+struct split {
+    uint32_t count, no, tensors;
+};
+
+static int read_split(struct split *s, const struct gguf *g, struct err *err)
 {
-    *out = (struct gguf){.tensors.path = xstrdup(path)};
-    return open_bytes(out, data, size, err);
+    *s = (struct split){.count = 1, .tensors = UINT32_MAX};
+    if (gguf_u32(&s->count, g, "split.count", err) < 0 || gguf_u32(&s->no, g, "split.no", err) < 0 ||
+        gguf_u32(&s->tensors, g, "split.tensors.count", err) < 0)
+        return -1;
+    if (s->count > 1 && s->no >= s->count)
+        return err_set(err,
+                       "cannot read '%s': split.no is %" PRIu32 " and split.count %" PRIu32
+                       ": the file is damaged: download it again",
+                       g->tensors.path, s->no, s->count);
+    return 0;
 }
 
-int gguf_open(struct gguf *out, const char *path, struct err *err)
+/* "-00002-of-00003.gguf", of part 1 of 3. */
+enum { PART_END = 20 };
+static char *part_path(const char *path, size_t before, uint32_t no, uint32_t count)
+{
+    return xasprintf("%.*s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", (int)before, path, no + 1, count);
+}
+
+char *gguf_part_path(const struct gguf *g, uint32_t i)
+{
+    const char *path = g->tensors.path;
+    ENSURE(i < g->n_parts);
+    return g->n_parts == 1 ? xstrdup(path) : part_path(path, strlen(path) - PART_END, i, g->n_parts);
+}
+
+/* A file's metadata and tensors; their index is not made yet. */
+static int open_part(struct gguf *out, const char *path, struct err *err)
 {
     *out = (struct gguf){0};
     struct file_map map;
@@ -372,6 +424,119 @@ int gguf_open(struct gguf *out, const char *path, struct err *err)
     out->tensors.maps = xcalloc(1, sizeof map);
     out->tensors.maps[out->tensors.n_maps++] = map;
     return open_bytes(out, map.data, map.size, err);
+}
+
+static int check_names(const char *path, size_t before, const struct split *s, struct err *err)
+{
+    char *name = part_path(path, before, s->no, s->count);
+    bool same = !strcmp(name, path);
+    free(name);
+    if (!same)
+        return err_set(err,
+                       "cannot read '%s': it is part %" PRIu32 " of %" PRIu32 ", so its name should end in '-%05" PRIu32
+                       "-of-%05" PRIu32 ".gguf': give the parts their names back",
+                       path, s->no + 1, s->count, s->no + 1, s->count);
+    struct buf missing;
+    size_t n_missing = 0;
+    buf_init(&missing, 1 << 14);
+    for (uint32_t i = 0; i < s->count; i++) {
+        name = part_path(path, before, i, s->count);
+        if (!file_exists(name) && n_missing++ < 3)
+            buf_printf(&missing, "%s'%s'", n_missing > 1 ? ", " : "", name);
+        free(name);
+    }
+    int rc = 0;
+    if (n_missing)
+        rc = err_set(err, "cannot read '%s': %zu of its %" PRIu32 " parts are not there (%s%s): download them too", path,
+                     n_missing, s->count, missing.data, n_missing > 3 ? ", .." : "");
+    buf_release(&missing);
+    return rc;
+}
+
+/* g is one part of several: read the others, and make it the whole. */
+static int open_others(struct gguf *g, const struct split *s, struct err *err)
+{
+    char *path = xstrdup(g->tensors.path);
+    size_t n = strlen(path), before = n > PART_END ? n - PART_END : 0, total = 0;
+    if (check_names(path, before, s, err)) {
+        free(path);
+        return -1;
+    }
+    struct gguf *parts = xcalloc(s->count, sizeof *parts);
+    parts[s->no] = *g;
+    *g = (struct gguf){0};
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < s->count; i++) {
+        char *name = part_path(path, before, i, s->count);
+        struct split own;
+        if (i != s->no)
+            rc = open_part(&parts[i], name, err);
+        if (rc == 0)
+            rc = read_split(&own, &parts[i], err);
+        if (rc == 0 && (own.no != i || own.count != s->count))
+            rc = err_set(err,
+                         "cannot read '%s': it says that it is part %" PRIu32 " of %" PRIu32 ", not %" PRIu32 " of %" PRIu32
+                         ": the parts do not belong together: download them again",
+                         name, own.no + 1, own.count, i + 1, s->count);
+        if (rc == 0 && own.tensors != s->tensors)
+            rc = err_set(err,
+                         "cannot read '%s': its split.tensors.count is not that of '%s': the parts do not belong together: "
+                         "download them again",
+                         name, path);
+        total += parts[i].tensors.n;
+        free(name);
+    }
+    if (rc == 0 && s->tensors != UINT32_MAX && total != s->tensors)
+        rc = err_set(err,
+                     "cannot read '%s': its parts have %zu tensors, and split.tensors.count is %" PRIu32
+                     ": they do not belong together: download them again",
+                     path, total, s->tensors);
+    if (rc == 0) {
+        *g = parts[0];
+        parts[0] = (struct gguf){0};
+        free(g->tensors.path);
+        g->tensors.path = xstrdup(path);
+        g->n_parts = s->count;
+        for (uint32_t i = 1; i < s->count; i++)
+            tensor_file_append(&g->tensors, &parts[i].tensors);
+    }
+    for (uint32_t i = 0; i < s->count; i++)
+        gguf_release(&parts[i]);
+    free(parts);
+    free(path);
+    return rc;
+}
+
+int gguf_open_memory(struct gguf *out, const void *data, size_t size, const char *path,
+                     struct err *err)
+{
+    struct split s;
+    *out = (struct gguf){.tensors.path = xstrdup(path)};
+    if (open_bytes(out, data, size, err))
+        return -1;
+    int rc = read_split(&s, out, err);
+    if (rc == 0 && s.count > 1)
+        rc = err_set(err, "cannot read '%s': it is one of %" PRIu32 " parts of a model: open it by its file's name", path, s.count);
+    if (rc == 0)
+        rc = tensor_file_index(&out->tensors, err);
+    if (rc)
+        gguf_release(out);
+    return rc;
+}
+
+int gguf_open(struct gguf *out, const char *path, struct err *err)
+{
+    struct split s;
+    if (open_part(out, path, err))
+        return -1;
+    int rc = read_split(&s, out, err);
+    if (rc == 0 && s.count > 1)
+        rc = open_others(out, &s, err);
+    if (rc == 0)
+        rc = tensor_file_index(&out->tensors, err);
+    if (rc)
+        gguf_release(out);
+    return rc;
 }
 
 void gguf_release(struct gguf *g)

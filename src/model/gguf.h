@@ -1,4 +1,4 @@
-/* GGUF in: metadata and tensors, versions 2 and 3, little-endian.
+/* GGUF in: metadata and tensors, versions 2 and 3, little-endian, in one file or several.
  *
  *   0    "GGUF"
  *   4    version: u32
@@ -13,6 +13,9 @@
  *   string   length: u64, bytes
  *   value    u8 i8 u16 i16 u32 i32 f32 bool string ARRAY u64 i64 f64, of types 0 .. 12
  *   ARRAY    type of the elements: u32, how many: u64, the elements; arrays of arrays are refused
+ *
+ * A model in several files has the metadata in the first, and in each the keys split.count, split.no (from 0) and
+ * split.tensors.count (of all parts together).  Part 1 of 3 is called NAME-00002-of-00003.gguf; each opens all of them.
  *
  * Shapes are turned around to Hugging Face's order, outermost first. */
 #ifndef HONE_MODEL_GGUF_H
@@ -57,15 +60,19 @@ struct gguf {
     uint32_t version;
     struct gguf_value *values; /* sorted by key, no key twice */
     size_t n_values;
+    uint32_t n_parts; /* files */
     struct tensor_file tensors;
 };
 
-/* 0, or -1 and a sentence, with nothing left to release. */
+/* 0, or -1 and a sentence, with nothing left to release.  Of a model in several files any part will do. */
 int gguf_open(struct gguf *out, const char *path, struct err *err);
 
-/* The same for a file's bytes in memory, which stay the caller's and must outlive `out`. */
+/* The same for a single file's bytes in memory, which stay the caller's and must outlive `out`. */
 int gguf_open_memory(struct gguf *out, const void *data, size_t size, const char *path,
                      struct err *err);
+
+/* The path of part i, as a fresh string. */
+char *gguf_part_path(const struct gguf *g, uint32_t i);
 
 /* A zeroed struct is fine. */
 void gguf_release(struct gguf *g);

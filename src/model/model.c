@@ -23,33 +23,43 @@ static const struct tensor_file *files(const struct model *m)
     return is_gguf(m->path) ? &m->gguf.tensors : &m->tensors;
 }
 
-/* The name of a tensor of layer l, in the file at hand. */
-static char *tensor_name(const struct model *m, const char *hf, const char *gguf, size_t l)
+/* A pattern's name for layer l. */
+static char *name_of(const char *pattern, size_t l)
 {
-    const char *pattern = is_gguf(m->path) ? gguf : hf;
     const char *at = strstr(pattern, "%zu");
     return at ? xasprintf("%.*s%zu%s", (int)(at - pattern), pattern, l, at + 3) : xstrdup(pattern);
+}
+
+/* The tensor that both names stand for, by the one of the file at hand; `missing`: it may be missing, and then no sentence is set. */
+static const struct tensor *look_up(const struct model *m, const char *hf, const char *gguf, size_t l, bool missing, struct err *err)
+{
+    const struct family *f = m->config.family;
+    size_t prefix = f->prefix && !is_gguf(m->path) && !strncmp(hf, f->prefix, strlen(f->prefix)) ? strlen(f->prefix) : 0;
+    char *name = name_of(is_gguf(m->path) ? gguf : hf, l);
+    const struct tensor *t = prefix && !tensor_find(files(m), name) ? tensor_find(files(m), name + prefix) : NULL;
+    if (t)
+        memmove(name, name + prefix, strlen(name + prefix) + 1);
+    t = missing ? tensor_find(files(m), name) : tensor_need(files(m), name, err);
+    free(name);
+    return t;
 }
 
 static const struct tensor *need(const struct model *m, const char *hf, const char *gguf, size_t l, size_t rows,
                                  size_t cols, struct err *err)
 {
-    char *name = tensor_name(m, hf, gguf, l);
-    const struct tensor *t = tensor_need(files(m), name, err);
-    if (t) {
-        bool fits = rows == 1 ? t->n_dims == 1 && t->shape[0] == cols
-                              : t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols;
-        if (!fits && rows == 1)
-            fits = t->n_dims == 2 && t->shape[0] == 1 && t->shape[1] == cols;
-        if (!fits) {
-            err_set(err, "'%s': tensor '%s' has the shape (%zu, %zu) where the configuration asks for (%zu, %zu): "
-                         "config and weights do not belong together",
-                    m->path, name, t->shape[0], t->shape[1], rows == 1 ? cols : rows, rows == 1 ? (size_t)1 : cols);
-            t = NULL;
-        }
-    }
-    free(name);
-    return t;
+    const struct tensor *t = look_up(m, hf, gguf, l, false, err);
+    if (!t)
+        return NULL;
+    bool fits = rows == 1 ? t->n_dims == 1 && t->shape[0] == cols
+                          : t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols;
+    if (!fits && rows == 1)
+        fits = t->n_dims == 2 && t->shape[0] == 1 && t->shape[1] == cols;
+    if (fits)
+        return t;
+    err_set(err, "'%s': tensor '%s' has the shape (%zu, %zu) where the configuration asks for (%zu, %zu): "
+                 "config and weights do not belong together",
+            m->path, t->name, t->shape[0], t->shape[1], rows == 1 ? cols : rows, rows == 1 ? (size_t)1 : cols);
+    return NULL;
 }
 
 static int open_weight(struct weight *w, const struct model *m, const char *hf, const char *gguf, size_t l, size_t out,
@@ -63,12 +73,84 @@ static int open_weight(struct weight *w, const struct model *m, const char *hf, 
     return 0;
 }
 
-static int open_norm(float *to, const struct model *m, const char *const names[2], size_t l, struct err *err)
+/* A linear layer that the folder holds as (in, out), the other way round at *to, which moves on. */
+static int open_turned(struct weight *w, float **to, const struct model *m, const struct linear_row *row, size_t l, size_t out, size_t in,
+                       struct err *err)
 {
-    const struct tensor *t = need(m, names[0], names[1], l, 1, m->config.width, err);
+    const struct tensor *t = need(m, row->hf, row->gguf, l, in, out, err);
     if (!t)
         return -1;
-    tensor_unpack(to, t);
+    float *line = xmalloc(out * sizeof *line), *turned = *to;
+    for (size_t i = 0; i < in; i++) {
+        dtype_unpack(t->type, line, (const char *)t->data + i * dtype_row_bytes(t->type, out), 0, out);
+        for (size_t o = 0; o < out; o++)
+            turned[o * in + i] = line[o];
+    }
+    free(line);
+    *w = weight_of_floats(turned, out, in);
+    *to += out * in;
+    return 0;
+}
+
+/* A vector of n floats at *to, which moves on; the place is *at. */
+static int open_vector(const float **at, float **to, const struct model *m, const struct vector_row *row, size_t l, bool norm, size_t n,
+                       struct err *err)
+{
+    const struct tensor *t = need(m, row->hf, row->gguf, l, 1, n, err);
+    if (!t)
+        return -1;
+    tensor_unpack(*to, t);
+    if (norm && m->config.family->unit_norm && is_gguf(m->path))
+        for (size_t i = 0; i < n; i++)
+            (*to)[i] -= 1.0f;
+    *at = *to;
+    *to += n;
+    return 0;
+}
+
+static bool is_norm(size_t vector)
+{
+    return vector <= NORM_K;
+}
+
+/* Floats of all vectors, and of the layers that have to be turned. */
+static void count_floats(size_t *vectors, size_t *turned, const struct model *m)
+{
+    const struct config *c = &m->config;
+    const struct family *f = c->family;
+    *vectors = 3 * c->width; /* the last norm, its shift, a score */
+    *turned = 0;
+    for (int k = 0; k < VECTOR_KINDS; k++)
+        *vectors += f->vector[k].hf ? c->layers * config_dimension(c, f->vector[k].n) : 0;
+    for (int k = 0; k < LINEAR_KINDS && f->turned && !is_gguf(m->path); k++)
+        *turned += f->linear[k].hf ? c->layers * config_dimension(c, f->linear[k].out) * config_dimension(c, f->linear[k].in) : 0;
+}
+
+/* Are local layers rotated otherwise than the others? */
+static bool own_local_rope(const struct config *c)
+{
+    return c->window && (c->rope_local.theta != c->rope.theta || c->rope_local.scaling != c->rope.scaling);
+}
+
+static int open_layer(struct layer *layer, struct model *m, size_t l, float **vectors, float **turned, struct err *err)
+{
+    const struct config *c = &m->config;
+    const struct family *f = c->family;
+    for (size_t k = 0; k < VECTOR_KINDS; k++)
+        if (f->vector[k].hf && open_vector(&layer->vector[k], vectors, m, &f->vector[k], l, is_norm(k), config_dimension(c, f->vector[k].n), err))
+            return -1;
+    for (int k = 0; k < LINEAR_KINDS; k++) {
+        const struct linear_row *row = &f->linear[k];
+        size_t out = config_dimension(c, row->out), in = config_dimension(c, row->in);
+        if (!row->hf)
+            continue;
+        if (m->turned ? open_turned(&layer->linear[k], turned, m, row, l, out, in, err)
+                      : open_weight(&layer->linear[k], m, row->hf, row->gguf, l, out, in, err))
+            return -1;
+        if (row->rotary && is_gguf(m->path) && f->gguf_interleaved)
+            layer->linear[k].interleaved = c->head_dim;
+    }
+    layer->rope = c->layer[l] & LAYER_NO_ROPE ? NULL : c->layer[l] & LAYER_LOCAL && own_local_rope(c) ? &m->rope_local : &m->rope;
     return 0;
 }
 
@@ -76,55 +158,40 @@ static int open_weights(struct model *m, struct err *err)
 {
     const struct config *c = &m->config;
     const struct family *f = c->family;
-    if (open_weight(&m->embed, m, f->embed[0], f->embed[1], 0, c->vocab, c->width, err))
+    if (open_weight(&m->embed, m, f->embed.hf, f->embed.gguf, 0, c->vocab, c->width, err) ||
+        (f->position.hf && open_weight(&m->position, m, f->position.hf, f->position.gguf, 0, c->positions, c->width, err)))
         return -1;
     m->output = m->embed;
     /* A reward model's folder has no output projection: its score.weight stands in its place. */
-    bool has_output = tensor_find(files(m), is_gguf(m->path) ? f->output[1] : f->output[0]) != NULL;
+    bool has_output = look_up(m, f->output.hf, f->output.gguf, 0, true, err) != NULL;
     const struct tensor *score = tensor_find(files(m), "score.weight");
     if (!c->tied && (has_output || !score) &&
-        open_weight(&m->output, m, f->output[0], f->output[1], 0, c->vocab, c->width, err))
+        open_weight(&m->output, m, f->output.hf, f->output.gguf, 0, c->vocab, c->width, err))
         return -1;
-    m->norms = mem_block(2 * c->layers + 2, c->width * sizeof(float), "norms", err);
-    if (!m->norms)
+    size_t n_vectors, n_turned;
+    count_floats(&n_vectors, &n_turned, m);
+    m->vectors = mem_block(n_vectors, sizeof(float), "norms", err);
+    m->turned = n_turned ? mem_block(n_turned, sizeof(float), "weights", err) : NULL;
+    if (!m->vectors || (n_turned && !m->turned))
         return -1;
     m->layers = xcalloc(c->layers, sizeof *m->layers);
-    float *norm = m->norms;
-    for (size_t l = 0; l < c->layers; l++) {
-        struct layer *layer = &m->layers[l];
-        if (open_norm(norm, m, f->attention_norm, l, err) || open_norm(norm + c->width, m, f->ffn_norm, l, err))
+    float *vectors = m->vectors, *turned = m->turned;
+    for (size_t l = 0; l < c->layers; l++)
+        if (open_layer(&m->layers[l], m, l, &vectors, &turned, err))
             return -1;
-        layer->attention_norm = norm;
-        layer->ffn_norm = norm + c->width;
-        norm += 2 * c->width;
-        for (int k = 0; k < LINEAR_KINDS; k++) {
-            const struct linear_row *row = &f->linear[k];
-            if (open_weight(&layer->linear[k], m, row->hf, row->gguf, l, config_dimension(c, row->out),
-                            config_dimension(c, row->in), err))
-                return -1;
-            if (row->rotary && is_gguf(m->path) && f->gguf_interleaved)
-                layer->linear[k].interleaved = c->head_dim;
-        }
-    }
-    if (open_norm(norm, m, f->norm, 0, err))
+    if (open_vector(&m->norm, &vectors, m, &f->norm, 0, true, c->width, err) ||
+        (f->shift.hf && open_vector(&m->shift, &vectors, m, &f->shift, 0, false, c->width, err)))
         return -1;
-    m->norm = norm;
-    if (score) {
-        norm += c->width;
-        if (!need(m, "score.weight", "score.weight", 0, 1, c->width, err))
-            return -1;
-        tensor_unpack(norm, score);
-        m->score = norm;
-    }
-    return 0;
+    const struct vector_row head = {"score.weight", "score.weight", DIM_WIDTH};
+    return score ? open_vector(&m->score, &vectors, m, &head, 0, false, c->width, err) : 0;
 }
 
-static int open_rope(struct model *m, struct err *err)
+static int open_rotary(struct rope *rope, struct model *m, const struct rotary *r, struct err *err)
 {
     const struct config *c = &m->config;
-    size_t half = c->head_dim / 2;
+    size_t half = (c->head_dim + 1) / 2;
     float *inv_freq = xcalloc(half, sizeof *inv_freq), *factors = xcalloc(half, sizeof *factors);
-    config_rope_frequencies(c, inv_freq);
+    rotary_frequencies(r, half, inv_freq);
     const struct tensor *t = is_gguf(m->path) ? tensor_find(&m->gguf.tensors, "rope_freqs.weight") : NULL;
     int rc = 0;
     if (t && (t->type == DTYPE_COUNT || tensor_elements(t) != half)) {
@@ -133,12 +200,45 @@ static int open_rope(struct model *m, struct err *err)
         tensor_unpack(factors, t);
         for (size_t i = 0; i < half; i++)
             inv_freq[i] /= factors[i];
+        m->odd_rope = !rotary_find_llama3(&m->config.rope, half, factors);
     }
     if (rc == 0)
-        rc = rope_init(&m->rope, inv_freq, half, c->positions < MAX_POSITIONS ? c->positions : MAX_POSITIONS, err);
+        rc = rope_init(rope, inv_freq, half, c->positions < MAX_POSITIONS ? c->positions : MAX_POSITIONS, r->amplitude, err);
     free(inv_freq);
     free(factors);
     return rc;
+}
+
+static int open_rope(struct model *m, struct err *err)
+{
+    return open_rotary(&m->rope, m, &m->config.rope, err) ||
+                   (own_local_rope(&m->config) && open_rotary(&m->rope_local, m, &m->config.rope_local, err))
+               ? -1 : 0;
+}
+
+/* A switch that the file may leave out: 1, 0, or -1 then. */
+static int said(int *out, const struct gguf *g, const char *key, struct err *err)
+{
+    bool value;
+    int rc = gguf_bool(&value, g, key, err);
+    *out = rc > 0 ? value : -1;
+    return rc < 0 ? -1 : 0;
+}
+
+/* An array of bytes, fresh for free(); NULL where there is none. */
+static int byte_array(unsigned char **out, size_t *n, const struct gguf *g, const char *key, struct err *err)
+{
+    int32_t *numbers = NULL;
+    *out = NULL;
+    if (gguf_i32_array(&numbers, n, g, key, err) < 0)
+        return -1;
+    if (numbers) {
+        *out = xmalloc(*n + 1);
+        for (size_t i = 0; i < *n; i++)
+            (*out)[i] = (unsigned char)numbers[i];
+    }
+    free(numbers);
+    return 0;
 }
 
 static int tokenizer_from_gguf(struct model *m, struct err *err)
@@ -146,13 +246,23 @@ static int tokenizer_from_gguf(struct model *m, struct err *err)
     const struct gguf *g = &m->gguf;
     struct tokenizer_parts p = {.bos = m->config.bos, .eos = m->config.eos};
     int32_t *types = NULL;
+    float *scores = NULL;
+    unsigned char *charsmap = NULL;
     size_t n_types = 0;
+    uint32_t unk = (uint32_t)-1;
     const size_t *merge_lens;
     int rc = gguf_str_array(&p.tokens, &p.token_lens, &p.n_tokens, g, "tokenizer.ggml.tokens", err);
     if (rc > 0 && (gguf_str(&p.model, NULL, g, "tokenizer.ggml.model", err) < 0 ||
                    gguf_str(&p.pre, NULL, g, "tokenizer.ggml.pre", err) < 0 ||
                    gguf_i32_array(&types, &n_types, g, "tokenizer.ggml.token_type", err) < 0 ||
-                   gguf_str_array(&p.merges, &merge_lens, &p.n_merges, g, "tokenizer.ggml.merges", err) < 0))
+                   gguf_f32_array(&scores, &p.n_scores, g, "tokenizer.ggml.scores", err) < 0 ||
+                   gguf_str_array(&p.merges, &merge_lens, &p.n_merges, g, "tokenizer.ggml.merges", err) < 0 ||
+                   byte_array(&charsmap, &p.charsmap_len, g, "tokenizer.ggml.precompiled_charsmap", err) ||
+                   gguf_u32(&unk, g, "tokenizer.ggml.unknown_token_id", err) < 0 ||
+                   said(&p.add_bos, g, "tokenizer.ggml.add_bos_token", err) ||
+                   said(&p.add_eos, g, "tokenizer.ggml.add_eos_token", err) ||
+                   said(&p.add_space_prefix, g, "tokenizer.ggml.add_space_prefix", err) ||
+                   said(&p.remove_extra_whitespaces, g, "tokenizer.ggml.remove_extra_whitespaces", err)))
         rc = -1;
     if (rc > 0 && n_types && n_types != p.n_tokens) {
         err_set(err, "'%s': %zu token types for %zu tokens", m->path, n_types, p.n_tokens);
@@ -160,10 +270,15 @@ static int tokenizer_from_gguf(struct model *m, struct err *err)
     }
     if (rc > 0) {
         p.types = types;
+        p.scores = scores;
+        p.charsmap = charsmap;
+        p.unk = unk == (uint32_t)-1 ? -1 : unk > INT32_MAX ? INT32_MAX : (int)unk;
         m->tokenizer = tokenizer_from_parts(&p, err);
         rc = m->tokenizer ? 1 : -1;
     }
     free(types);
+    free(scores);
+    free(charsmap);
     return rc > 0 ? 0 : -1;
 }
 
@@ -174,7 +289,7 @@ static void set_token(struct model *m, const char *name, int32_t id)
         return;
     struct buf text;
     buf_init(&text, 1 << 16);
-    tokenizer_decode(m->tokenizer, &text, &id, 1, false);
+    tokenizer_decode_more(m->tokenizer, &text, &id, 1, false);
     chat_template_set(m->template, name, json_stringn(text.data, text.len));
     buf_release(&text);
 }
@@ -255,7 +370,9 @@ void model_release(struct model *m)
     tokenizer_free(m->tokenizer);
     chat_template_free(m->template);
     rope_release(&m->rope);
-    mem_block_free(m->norms);
+    rope_release(&m->rope_local);
+    mem_block_free(m->vectors);
+    mem_block_free(m->turned);
     free(m->layers);
     config_release(&m->config);
     gguf_release(&m->gguf);
@@ -264,11 +381,11 @@ void model_release(struct model *m)
     *m = (struct model){0};
 }
 
-static size_t describe(struct model *m, const char *pattern, size_t l, size_t rows, size_t cols)
+static size_t describe(struct model *m, const char *pattern, size_t l, size_t rows, size_t cols, bool turned)
 {
-    const char *at = strstr(pattern, "%zu");
-    char *name = at ? xasprintf("%.*s%zu%s", (int)(at - pattern), pattern, l, at + 3) : xstrdup(pattern);
+    char *name = name_of(pattern, l);
     size_t offset = params_add(&m->params, name, rows, cols, rows == 1 ? 1 : 2, rows != 1);
+    m->params.list[m->params.n_list - 1].turned = turned;
     free(name);
     return offset;
 }
@@ -281,26 +398,40 @@ static void take(struct weight *w, float *to)
     *w = weight_of_floats(to, w->out, w->in);
 }
 
+static void take_vector(const float **v, float *to, size_t n)
+{
+    memcpy(to, *v, n * sizeof(float));
+    *v = to;
+}
+
 int model_make_trainable(struct model *m, struct err *err)
 {
     const struct config *c = &m->config;
     model_unpack(m);
     const struct family *f = c->family;
     bool own_output = m->output.data != m->embed.data;
-    m->embed_at = describe(m, f->embed[0], 0, c->vocab, c->width);
+    m->embed_at = describe(m, f->embed.hf, 0, c->vocab, c->width, false);
+    if (m->position.out)
+        m->position_at = describe(m, f->position.hf, 0, c->positions, c->width, false);
     for (size_t l = 0; l < c->layers; l++) {
         struct layer *layer = &m->layers[l];
         for (int k = 0; k < LINEAR_KINDS; k++)
-            layer->linear_at[k] = describe(m, f->linear[k].hf, l, layer->linear[k].out, layer->linear[k].in);
-        layer->attention_norm_at = describe(m, f->attention_norm[0], l, 1, c->width);
-        layer->ffn_norm_at = describe(m, f->ffn_norm[0], l, 1, c->width);
+            if (layer->linear[k].out)
+                layer->linear_at[k] = describe(m, f->linear[k].hf, l, layer->linear[k].out, layer->linear[k].in, f->turned);
+        for (int k = 0; k < VECTOR_KINDS; k++)
+            if (layer->vector[k])
+                layer->vector_at[k] = describe(m, f->vector[k].hf, l, 1, config_dimension(c, f->vector[k].n), false);
     }
-    m->norm_at = describe(m, f->norm[0], 0, 1, c->width);
-    m->output_at = own_output ? describe(m, f->output[0], 0, c->vocab, c->width) : m->embed_at;
+    m->norm_at = describe(m, f->norm.hf, 0, 1, c->width, false);
+    if (m->shift)
+        m->shift_at = describe(m, f->shift.hf, 0, 1, c->width, false);
+    m->output_at = own_output ? describe(m, f->output.hf, 0, c->vocab, c->width, false) : m->embed_at;
     if (params_allocate(&m->params, "a trainable copy of the weights", err))
         return -1;
     float *p = m->params.data;
     take(&m->embed, p + m->embed_at);
+    if (m->position.out)
+        take(&m->position, p + m->position_at);
     if (own_output)
         take(&m->output, p + m->output_at);
     else
@@ -308,19 +439,20 @@ int model_make_trainable(struct model *m, struct err *err)
     for (size_t l = 0; l < c->layers; l++) {
         struct layer *layer = &m->layers[l];
         for (int k = 0; k < LINEAR_KINDS; k++)
-            take(&layer->linear[k], p + layer->linear_at[k]);
-        memcpy(p + layer->attention_norm_at, layer->attention_norm, c->width * sizeof(float));
-        memcpy(p + layer->ffn_norm_at, layer->ffn_norm, c->width * sizeof(float));
-        layer->attention_norm = p + layer->attention_norm_at;
-        layer->ffn_norm = p + layer->ffn_norm_at;
+            if (layer->linear[k].out)
+                take(&layer->linear[k], p + layer->linear_at[k]);
+        for (int k = 0; k < VECTOR_KINDS; k++)
+            if (layer->vector[k])
+                take_vector(&layer->vector[k], p + layer->vector_at[k], config_dimension(c, f->vector[k].n));
     }
-    memcpy(p + m->norm_at, m->norm, c->width * sizeof(float));
-    m->norm = p + m->norm_at;
+    take_vector(&m->norm, p + m->norm_at, c->width);
+    if (m->shift)
+        take_vector(&m->shift, p + m->shift_at, c->width);
     m->trainable = true;
     return 0;
 }
 
-/* The matrices that are multiplied with, one after the other; NULL after the last. */
+/* The matrices that are multiplied with, one after the other; NULL after the last.  Those of a kind that the family has not are empty. */
 static struct weight *linear_layer(struct model *m, size_t i)
 {
     size_t in_layers = m->layers ? m->config.layers * LINEAR_KINDS : 0;
@@ -334,13 +466,15 @@ int model_pack(struct model *m, struct err *err)
         return 0;
     size_t bytes = 0, at = 0;
     for (size_t i = 0; linear_layer(m, i); i++)
-        bytes += weight_panel_bytes(linear_layer(m, i));
+        bytes += linear_layer(m, i)->out ? weight_panel_bytes(linear_layer(m, i)) : 0;
     m->panels = mem_block(bytes, 1, "packed weights", err); /* one block, so that large pages fit */
     if (!m->panels)
         return -1;
     mem_large_pages(m->panels, bytes);
     for (size_t i = 0; linear_layer(m, i); i++) {
         struct weight *w = linear_layer(m, i);
+        if (!w->out)
+            continue;
         weight_pack(w, m->panels + at);
         at += weight_panel_bytes(w);
         tensor_forget(files(m), w->data, w->out * w->row_bytes); /* or the weights would be in memory twice */
@@ -375,10 +509,33 @@ static int weights_or_config(const struct dirent *e)
     return !strcmp(e->d_name, "config.json") || strstr(e->d_name, ".safetensors") != NULL;
 }
 
+/* The file's own, or of a model in several files that of the list of theirs, whichever part is named. */
+static int hash_gguf(char out[65], const char *path, struct err *err)
+{
+    struct gguf g;
+    if (gguf_open(&g, path, err))
+        return -1;
+    struct buf all;
+    buf_init(&all, 1 << 24);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < g.n_parts; i++) {
+        char *part = gguf_part_path(&g, i);
+        rc = file_sha256(out, part, err);
+        if (rc == 0)
+            buf_printf(&all, "%s\n", out);
+        free(part);
+    }
+    if (rc == 0 && g.n_parts > 1)
+        sha256_hex(out, all.data, all.len);
+    buf_release(&all);
+    gguf_release(&g);
+    return rc;
+}
+
 int model_hash(const char *path, char out[65], struct err *err)
 {
     if (!file_is_dir(path))
-        return file_sha256(out, path, err);
+        return is_gguf(path) ? hash_gguf(out, path, err) : file_sha256(out, path, err);
     struct dirent **entries;
     int n = scandir(path, &entries, weights_or_config, alphasort), rc = 0;
     if (n < 0)

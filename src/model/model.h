@@ -13,19 +13,22 @@
 #include "tokenizer/tokenizer.h"
 
 struct layer {
-    const float *attention_norm, *ffn_norm;
-    struct weight linear[LINEAR_KINDS];
-    size_t attention_norm_at, ffn_norm_at, linear_at[LINEAR_KINDS]; /* offsets in params, when trainable */
+    struct weight linear[LINEAR_KINDS]; /* out 0: the family has none */
+    const float *vector[VECTOR_KINDS];  /* NULL: the same */
+    size_t linear_at[LINEAR_KINDS], vector_at[VECTOR_KINDS]; /* offsets in params, when trainable */
+    const struct rope *rope;            /* NULL: queries and keys are not rotated */
 };
 
 struct model {
     char *path;
     struct config config;
     struct weight embed, output; /* output is embed where they are tied */
-    const float *norm;
+    struct weight position;      /* of each position, added to its token's embedding; out 0: none */
+    const float *norm, *shift;   /* the last norm; shift: what LayerNorm adds, or NULL */
     const float *score; /* score.weight (width): the head of a reward or value model, or NULL */
     struct layer *layers;
-    struct rope rope;
+    struct rope rope, rope_local; /* rope.positions: the longest sequence */
+    bool odd_rope;                /* a GGUF's rotary factors, in rope, are of no kind that config has a name for */
     struct tokenizer *tokenizer;    /* NULL where the folder has none */
     struct chat_template *template; /* NULL where there is none */
     char template_problem[256];     /* why there is none */
@@ -33,11 +36,12 @@ struct model {
     /* Full fine-tuning: all weights as floats, under Hugging Face's names. */
     bool trainable;
     struct params params;
-    size_t embed_at, norm_at, output_at;
+    size_t embed_at, position_at, norm_at, shift_at, output_at;
 
     struct tensor_file tensors; /* what the weights point into (a folder's) */
     struct gguf gguf;           /* (a GGUF's) */
-    float *norms;               /* owned */
+    float *vectors;             /* owned */
+    float *turned;              /* owned: linear layers that a folder holds as (in, out), the other way round; NULL: none */
     char *panels;               /* owned; of all linear layers (model_pack), or NULL */
 };
 

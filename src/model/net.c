@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "model/workspace.h"
-#include "nn/rmsnorm.h"
 #include "util/mem.h"
 
 /* ---- gradients ---- */
@@ -98,29 +97,45 @@ static float *carve(float *block, size_t *used, size_t floats)
     return p;
 }
 
+/* Where a family has a vector: norms that it does not have need no memory. */
+static float *carve_for(const struct config *c, enum vector_kind kind, float *block, size_t *used, size_t floats)
+{
+    return c->family->vector[kind].hf ? carve(block, used, floats) : NULL;
+}
+
 /* What a layer's forward computes anew from its `in`. */
 static void carve_layer(struct layer_state *s, const struct config *c, size_t rows, size_t rank, float *block, size_t *used)
 {
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     s->mid = carve(block, used, rows * c->width);
-    s->norm_in = carve(block, used, rows);
-    s->norm_mid = carve(block, used, rows);
+    s->norm_in = carve(block, used, rows * 2);
+    s->norm_mid = carve(block, used, rows * 2);
     s->q = carve(block, used, rows * q);
     s->k = carve(block, used, rows * kv);
     s->v = carve(block, used, rows * kv);
+    s->raw_q = carve_for(c, NORM_Q, block, used, rows * q);
+    s->raw_k = carve_for(c, NORM_K, block, used, rows * kv);
+    s->norm_q = carve_for(c, NORM_Q, block, used, rows * c->heads * 2);
+    s->norm_k = carve_for(c, NORM_K, block, used, rows * c->kv_heads * 2);
     s->attention = carve(block, used, rows * q);
     s->stats = carve(block, used, rows * c->heads * 2);
+    s->attention_out = carve_for(c, NORM_ATTENTION_OUT, block, used, rows * c->width);
+    s->norm_attention_out = carve_for(c, NORM_ATTENTION_OUT, block, used, rows * 2);
     s->gate = carve(block, used, rows * c->ffn);
-    s->up = carve(block, used, rows * c->ffn);
+    s->up = family_has_gate(c->family) ? carve(block, used, rows * c->ffn) : NULL;
     for (int k = 0; k < LINEAR_DOWN; k++)
         s->t[k] = carve(block, used, rows * rank);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
 }
 
 static size_t carve_all(struct workspace *w, size_t rows, size_t rank, float *block)
 {
     const struct config *c = w->config;
-    size_t used = 0, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    size_t widest = c->width > q ? c->width : q;
+    size_t used = 0, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, widest = larger(c->width, q);
     for (size_t l = 0; l < w->n_layers; l++) {
         struct layer_state *s = &w->layers[l];
         if (l == 0 || w->keep == KEEP_ALL)
@@ -128,15 +143,20 @@ static size_t carve_all(struct workspace *w, size_t rows, size_t rank, float *bl
         else
             *s = w->layers[0];
         s->in = carve(block, &used, rows * c->width);
-        s->t[LINEAR_DOWN] = carve(block, &used, rows * rank); /* small: the last product need not be made again */
+        /* small, or not in most families: the last product need not be made again */
+        s->t[LINEAR_DOWN] = carve(block, &used, rows * rank);
+        s->ffn_out = carve_for(c, NORM_FFN_OUT, block, &used, rows * c->width);
+        s->norm_ffn_out = carve_for(c, NORM_FFN_OUT, block, &used, rows * 2);
     }
     w->last = carve(block, &used, rows * c->width);
     w->h = carve(block, &used, rows * c->width);
-    w->norm = carve(block, &used, rows);
+    w->norm = carve(block, &used, rows * 2);
     w->x = carve(block, &used, rows * widest);
-    w->wide = carve(block, &used, rows * (c->ffn > widest ? c->ffn : widest));
+    w->wide = carve(block, &used, rows * larger(c->ffn, widest));
+    size_t joined = larger(family_joins_qkv(c->family) ? q + 2 * kv : 0, family_joins_ffn(c->family) ? 2 * c->ffn : 0);
+    w->joined = joined ? carve(block, &used, rows * joined) : NULL;
     if (w->keep != KEEP_NOTHING) {
-        w->wide2 = carve(block, &used, rows * (c->ffn > 2 * kv ? c->ffn : 2 * kv));
+        w->wide2 = carve(block, &used, rows * larger(c->ffn, 2 * kv));
         w->dx = carve(block, &used, rows * c->width);
         w->dy = carve(block, &used, rows * widest);
         w->dq = w->wide; /* attention goes backwards when the feed-forward is done with these */
@@ -164,7 +184,7 @@ int workspace_reserve(struct workspace *w, size_t rows, size_t rank, size_t tile
         w->rank = rank;
     }
     if (tiles > w->tiles) {
-        struct attention_shape shape = config_attention(w->config);
+        struct attention_shape shape = config_attention(w->config, 0);
         mem_block_free(w->kv);
         w->tiles = 0;
         w->kv = mem_block(tiles, kv_tile_floats(&shape) * sizeof(float), "keys and values", err);
@@ -279,7 +299,7 @@ int net_logprobs(float *logp, struct logprob_row *rows, struct workspace *w, con
         return -1;
     w->temperature = temperature;
     logprob_forward(logp, w->rows_info, grad ? w->mean_w : NULL, w->rows_h, w->n_target_rows, w->targets, n,
-                    &net->model->output, temperature);
+                    &net->model->output, net->model->config.final_cap, temperature);
     for (size_t i = 0; rows && i < n; i++)
         rows[i] = w->rows_info[w->targets[i].row];
     return 0;
@@ -311,7 +331,7 @@ void net_backward(struct gradients *g, struct workspace *w, const struct net *ne
     if (dlogp) {
         float *d = w->wide;
         logprob_backward(d, g->model ? g->model + m->output_at : NULL, dlogp, w->rows_info, w->mean_w, w->rows_h,
-                         w->n_target_rows, w->targets, w->n_targets, &m->output, w->temperature);
+                         w->n_target_rows, w->targets, w->n_targets, &m->output, m->config.final_cap, w->temperature);
         for (size_t i = 0; i < w->n_target_rows; i++)
             memcpy(dh + w->target_rows[i] * width, d + i * width, width * sizeof(float));
     }
@@ -321,6 +341,8 @@ void net_backward(struct gradients *g, struct workspace *w, const struct net *ne
             k->axpy(g->head, dscores[i], w->h + score_rows[i] * width, width);
     }
     memset(w->dx, 0, rows * width * sizeof(float));
-    rmsnorm_backward(w->dx, g->model ? g->model + m->norm_at : NULL, dh, w->last, m->norm, w->norm, rows, width);
+    struct norm last = model_last_norm(m);
+    norm_backward(w->dx, g->model ? g->model + m->norm_at : NULL, g->model && m->shift ? g->model + m->shift_at : NULL, dh, w->last, &last,
+                  w->norm, rows);
     trunk_backward(g, w, net, b, NULL);
 }

@@ -14,6 +14,7 @@ struct param {
     int n_dims;
     size_t offset, n;
     bool decay; /* weight decay applies (not to norms and biases) */
+    bool turned; /* files hold it the other way round, (columns, rows) */
 };
 
 struct params {

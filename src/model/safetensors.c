@@ -1,5 +1,6 @@
 #include "model/safetensors.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -78,14 +79,14 @@ static int read_entry(struct tensor *t, struct tensor_span *span, const struct s
                        "cannot read '%s': the file is cut short (tensor '%s' ends at byte %zu of "
                        "the data, and there are %zu): download it again",
                        source->path, name, span->end, source->size);
-    size_t elements;
-    if (!tensor_size(&elements, &t->bytes, t))
+    size_t elements, bytes = span->end - span->begin;
+    bool known = t->type != DTYPE_COUNT;
+    if (!tensor_size(&elements, &t->bytes, t, known ? &dtype_table[t->type] : NULL))
         return refuse(err, source->path, name, "its shape is too large");
-    if (t->type != DTYPE_COUNT) {
-        if (t->bytes != span->end - span->begin)
-            return refuse(err, source->path, name, "its shape and its data differ in size");
-        t->data = source->data + span->begin;
-    }
+    if (known && t->bytes != bytes)
+        return refuse(err, source->path, name, "its shape and its data differ in size");
+    t->bytes = bytes;
+    t->data = known ? source->data + span->begin : NULL;
     return 0;
 }
 
@@ -269,8 +270,8 @@ static json_t *list_shards(json_t *map, const char *folder, const char *path, st
     return shards;
 }
 
-/* Is every tensor of the index in the file that it is said to be in?  ends[s]: the number of
- * tensors up to shard s. */
+/* Is every tensor of the index in the file that it is said to be in, and every tensor in the index?  ends[s]: the number
+ * of tensors up to shard s. */
 static int check_index(const struct tensor_file *out, json_t *map, const json_t *shards,
                        const size_t *ends, const char *path, struct err *err)
 {
@@ -290,6 +291,13 @@ static int check_index(const struct tensor_file *out, json_t *map, const json_t 
                            "cannot read '%s': tensor '%s' should be in '%s' and is not: the files "
                            "do not belong together: download the folder again",
                            path, name, json_string_value(file));
+    }
+    for (size_t i = 0; i < out->n; i++) {
+        if (!json_object_get(map, out->tensors[i].name))
+            return err_set(err,
+                           "cannot read '%s': tensor '%s' is in the files and not in \"weight_map\": they do not belong "
+                           "together: download the folder again",
+                           path, out->tensors[i].name);
     }
     return 0;
 }
@@ -341,8 +349,28 @@ static int open_index(struct tensor_file *out, const char *folder, const char *p
         rc = open_shards(out, folder, path, map, err);
     else
         rc = err_set(err, "cannot read '%s': \"weight_map\" is missing: download it again", path);
+    if (rc == 0)
+        json_size(&out->stated_bytes, json_object_get(json_object_get(root, "metadata"), "total_size"));
     json_decref(root);
     return rc;
+}
+
+/* The name of a shard in the folder, fit to be shown, or NULL. */
+static char *first_shard(const char *folder)
+{
+    char *first = NULL;
+    DIR *dir = opendir(folder);
+    for (const struct dirent *e; dir && (e = readdir(dir)) != NULL;) {
+        size_t n = strlen(e->d_name);
+        if (n > 12 && !strcmp(e->d_name + n - 12, ".safetensors") && !strncmp(e->d_name, "model-", 6) &&
+            tensor_name_ok(e->d_name, n) && (!first || strcmp(e->d_name, first) < 0)) {
+            free(first);
+            first = xstrdup(e->d_name);
+        }
+    }
+    if (dir)
+        closedir(dir);
+    return first;
 }
 
 int safetensors_open(struct tensor_file *out, const char *path, struct err *err)
@@ -353,11 +381,14 @@ int safetensors_open(struct tensor_file *out, const char *path, struct err *err)
     char *single = path_join(path, "model.safetensors");
     char *index = path_join(path, "model.safetensors.index.json");
     char *pickle = path_join(path, "pytorch_model.bin");
+    char *shard = first_shard(path);
     int rc;
     if (file_exists(single))
         rc = open_single(out, single, err);
     else if (file_exists(index))
         rc = open_index(out, path, index, err);
+    else if (shard)
+        rc = err_set(err, "'%s' holds '%s', and model.safetensors.index.json is not there: download it too", path, shard);
     else if (file_exists(pickle))
         rc = err_set(err,
                      "'%s' holds its weights as pytorch_model.bin only: load and save it with "
@@ -371,5 +402,6 @@ int safetensors_open(struct tensor_file *out, const char *path, struct err *err)
     free(single);
     free(index);
     free(pickle);
+    free(shard);
     return rc;
 }

@@ -8,7 +8,8 @@
  *   8 + n  data            row after row, little-endian, without holes or overlaps
  *
  * A folder holds model.safetensors, or shards and model.safetensors.index.json:
- * {"weight_map": {"NAME": "model-00001-of-00002.safetensors", ..}}.
+ * {"weight_map": {"NAME": "model-00001-of-00002.safetensors", ..}, "metadata": {"total_size": BYTES}}.
+ * The map and the shards must have the same tensors; a total_size that is not that of the data is left to hone inspect.
  *
  * F32, F16 and BF16 can be used; other types are listed as unsupported (see tensors.h). */
 #ifndef HONE_MODEL_SAFETENSORS_H

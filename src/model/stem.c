@@ -37,7 +37,7 @@ static int reserve(float **block, size_t *have, size_t need, const char *what, s
 int stem_plant(struct stem *s, const struct net *net, const int32_t *tokens, size_t n, enum keep keep, struct err *err)
 {
     const struct config *c = &net->model->config;
-    struct attention_shape shape = config_attention(c);
+    struct attention_shape shape = config_attention(c, 0);
     bool grad = keep != KEEP_NOTHING;
     size_t half = c->layers * n * c->kv_heads * c->head_dim;
     stem_clear(s);

@@ -1,5 +1,6 @@
 #include "model/tensors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ bool tensor_lfs_pointer(const void *data, size_t size)
     return size >= sizeof start - 1 && !memcmp(data, start, sizeof start - 1);
 }
 
-bool tensor_size(size_t *elements, size_t *bytes, const struct tensor *t)
+bool tensor_size(size_t *elements, size_t *bytes, const struct tensor *t, const struct dtype_info *stored)
 {
     *elements = 1;
     *bytes = 0;
@@ -33,12 +34,11 @@ bool tensor_size(size_t *elements, size_t *bytes, const struct tensor *t)
         if (__builtin_mul_overflow(*elements, t->shape[i], elements))
             return false;
     }
-    if (t->type == DTYPE_COUNT)
+    if (!stored)
         return true;
-    const struct dtype_info *info = &dtype_table[t->type];
     size_t row = t->n_dims ? t->shape[t->n_dims - 1] : 1;
-    return row % info->block == 0 &&
-           !__builtin_mul_overflow(*elements / info->block, info->bytes, bytes);
+    return row % stored->block == 0 &&
+           !__builtin_mul_overflow(*elements / stored->block, stored->bytes, bytes);
 }
 
 size_t tensor_elements(const struct tensor *t)
@@ -113,13 +113,27 @@ const struct tensor *tensor_need(const struct tensor_file *file, const char *nam
         return NULL;
     }
     if (t->type == DTYPE_COUNT) {
+        char types[256] = "";
+        for (size_t i = 0, at = 0; i < DTYPE_COUNT; i++)
+            at += (size_t)snprintf(types + at, sizeof types - at, "%s%s", i ? ", " : "", dtype_table[i].name);
         err_set(err,
                 "cannot read '%s': tensor '%s' has type %s, which is not supported yet: take the "
-                "model in F32, F16, BF16, or as GGUF in Q4_0, Q4_1, Q8_0 or Q6_K",
-                file->path, name, t->type_name);
+                "model in one of %s",
+                file->path, name, t->type_name, types);
         return NULL;
     }
     return t;
+}
+
+void tensor_file_append(struct tensor_file *file, struct tensor_file *other)
+{
+    file->tensors = xreallocarray(file->tensors, file->n + other->n, sizeof *file->tensors);
+    file->maps = xreallocarray(file->maps, file->n_maps + other->n_maps, sizeof *file->maps);
+    for (size_t i = 0; i < other->n; i++)
+        file->tensors[file->n++] = other->tensors[i];
+    for (size_t i = 0; i < other->n_maps; i++)
+        file->maps[file->n_maps++] = other->maps[i];
+    other->n = other->n_maps = 0;
 }
 
 static int compare_spans(const void *a, const void *b)

@@ -24,7 +24,7 @@ struct tensor {
     /* Outermost first, as Hugging Face writes it; the others are 1. */
     size_t shape[TENSOR_MAX_DIMS];
     const void *data; /* row after row; NULL where the type is not supported */
-    size_t bytes;     /* of data */
+    size_t bytes;     /* in the file; 0 where nobody knows the type */
 };
 
 struct tensor_file {
@@ -34,6 +34,7 @@ struct tensor_file {
     size_t *by_name;       /* indices into tensors, sorted by name */
     struct file_map *maps; /* the files that data points into; none: the caller's memory */
     size_t n_maps;
+    size_t stated_bytes; /* what an index says that all data take; 0: it does not */
 };
 
 /* The tensor of that name, or NULL. */
@@ -62,9 +63,12 @@ bool tensor_name_ok(const char *name, size_t n);
 /* Are these bytes what git leaves in the place of a large file that was not fetched? */
 bool tensor_lfs_pointer(const void *data, size_t size);
 
-/* The elements of a shape, and for a supported type its bytes; false where a product overflows or a
- * row is not whole blocks. */
-bool tensor_size(size_t *elements, size_t *bytes, const struct tensor *t);
+/* The elements of a shape, and its bytes in a type of this block (NULL: 0); false where a product overflows or a row is not
+ * whole blocks. */
+bool tensor_size(size_t *elements, size_t *bytes, const struct tensor *t, const struct dtype_info *stored);
+
+/* Append another file's tensors and maps, which are then no longer its own. */
+void tensor_file_append(struct tensor_file *file, struct tensor_file *other);
 
 /* Fill by_name; -1 and a sentence where a name comes twice. */
 int tensor_file_index(struct tensor_file *file, struct err *err);

@@ -123,12 +123,29 @@ static void mix(float *y, size_t y_ld, const float *x, size_t x_row, size_t x_co
         k->gemm(y + c, y_ld, y + c, x, x_row, x_col, v + c, pad, n, rows, d - c < PANEL ? d - c : PANEL);
 }
 
-static void mask_future(float *scores, size_t first_visible_end, size_t n, size_t group)
+/* The first position that a query at pos sees. */
+static size_t first_seen(const struct attention_shape *s, size_t pos)
 {
-    for (size_t i = 0; i < n; i++)
-        for (size_t g = 0; g < group; g++)
-            for (size_t key = first_visible_end + i; key < KV_TILE; key++)
-                scores[(i * group + g) * KV_TILE + key] = -INFINITY;
+    return s->window && pos >= s->window ? pos - s->window + 1 : 0;
+}
+
+/* Scores of tile t's keys as they go into the softmax: scaled and capped, those of keys that a query does not see -inf.  The block's
+ * first query is at pos. */
+static void finish_scores(float *scores, const struct attention_shape *s, const struct block *b, size_t pos, size_t t)
+{
+    const struct kernel *k = kernel();
+    size_t group = s->heads / s->kv_heads;
+    for (size_t r = 0; r < b->n * group; r++) {
+        float *row = scores + r * KV_TILE;
+        size_t at = pos + r / group, from = first_seen(s, at), key = t * KV_TILE;
+        k->scale(row, s->scale, KV_TILE);
+        if (s->cap > 0)
+            k->softcap(row, s->cap, KV_TILE);
+        for (size_t i = 0; key + i < from && i < KV_TILE; i++)
+            row[i] = -INFINITY;
+        for (size_t i = at >= key ? at - key + 1 : 0; i < KV_TILE; i++)
+            row[i] = -INFINITY;
+    }
 }
 
 static void forward_block(float *out, float *stats, const float *q, const float *layer,
@@ -145,16 +162,18 @@ static void forward_block(float *out, float *stats, const float *q, const float 
         sum[r] = 0;
     }
     size_t pos = b->run->pos + b->first, last = pos / KV_TILE;
-    for (size_t t = 0; t <= last; t++) {
+    for (size_t t = first_seen(s, pos) / KV_TILE; t <= last; t++) {
         /* keys that none of the rows sees have weight 0, and need not be added */
         size_t seen = t == last ? (pos % KV_TILE + b->n + PANEL - 1) / PANEL * PANEL : KV_TILE;
         score(scores, x, pad, keys_of(layer, s, b->run->tiles[t], b->kv_head), d, seen, rows);
-        if (t == last)
-            mask_future(scores, pos % KV_TILE + 1, b->n, group);
+        finish_scores(scores, s, b, pos, t);
         for (size_t r = 0; r < rows; r++) {
             float *row = scores + r * KV_TILE, keep = 1;
-            k->scale(row, s->scale, KV_TILE);
             float tile_max = k->max(row, KV_TILE);
+            if (tile_max == -INFINITY) { /* all of the tile is before the row's window */
+                memset(row, 0, KV_TILE * sizeof *row);
+                continue;
+            }
             if (tile_max > max[r]) { /* what the former tiles' sums are worth now */
                 k->exp_sum(&keep, &max[r], tile_max, 1);
                 k->scale(y + r * pad, keep, d);
@@ -301,7 +320,7 @@ static void hand_over(struct backward *w, size_t which)
 /* One tile of a block: its part of dq, in dx, and of the run's sums gk and gv of the tile.  before: the block before it in the
  * run has done that many tiles; NULL: nothing was summed there yet. */
 static void backward_tile(struct backward *w, const struct block *b, size_t t, atomic_size_t *before, float *dx, float *gk,
-                          float *gv, const float *x, const float *dy, const float *delta, float *p, float *dp)
+                          float *gv, const float *x, const float *dy, const float *delta, float *p, float *dp, float *capped)
 {
     const struct kernel *k = kernel();
     const struct attention_shape *s = w->shape;
@@ -310,13 +329,13 @@ static void backward_tile(struct backward *w, const struct block *b, size_t t, a
     const float *stat = w->stats + 2 * ((b->run->row + b->first) * s->heads + b->kv_head * group);
     const float *keys = w->turned + ((size_t)b->run->tiles[t] * s->kv_heads + b->kv_head) * head_floats(s);
     score(p, x, pad, keys_of(w->layer, s, b->run->tiles[t], b->kv_head), d, KV_TILE, rows);
-    if (t == pos / KV_TILE)
-        mask_future(p, pos % KV_TILE + 1, b->n, group);
+    finish_scores(p, s, b, pos, t);
     score(dp, dy, pad, keys + KV_TILE * pad, d, KV_TILE, rows);
     for (size_t r = 0; r < rows; r++) {
         const float *max_sum = stat + 2 * (r / group * s->heads + r % group);
         float *row = p + r * KV_TILE;
-        k->scale(row, s->scale, KV_TILE);
+        for (size_t i = 0; s->cap > 0 && i < KV_TILE; i++)
+            capped[r * KV_TILE + i] = row[i] == -INFINITY ? 0 : row[i];
         k->exp_scale(row, row, max_sum[0], 1.0f / max_sum[1], KV_TILE);
     }
     if (before) {
@@ -328,6 +347,8 @@ static void backward_tile(struct backward *w, const struct block *b, size_t t, a
     mix(gv, pad, p, 1, KV_TILE, dy, pad, d, rows, KV_TILE); /* dV += P^T dO */
     for (size_t r = 0; r < rows; r++)
         k->softmax_backward(p + r * KV_TILE, p + r * KV_TILE, dp + r * KV_TILE, delta[r], s->scale, KV_TILE);
+    if (s->cap > 0)
+        k->softcap_backward(p, capped, s->cap, rows * KV_TILE);
     mix(gk, pad, p, 1, KV_TILE, x, pad, d, rows, KV_TILE);  /* dK += dS^T Q */
     mix(dx, pad, p, KV_TILE, 1, keys, pad, d, KV_TILE, rows); /* dQ += dS K */
 }
@@ -337,9 +358,9 @@ static void backward_block(struct backward *w, size_t which)
     const struct block *b = &w->blocks[which];
     const struct attention_shape *s = w->shape;
     size_t d = s->head_dim, pad = padded(d), group = s->heads / s->kv_heads, rows = b->n * group;
-    float *x = scratch(SCRATCH_ATTENTION, rows * (3 * pad + 2 * KV_TILE + 1));
+    float *x = scratch(SCRATCH_ATTENTION, rows * (3 * pad + 3 * KV_TILE + 1));
     float *dy = x + rows * pad, *dx = dy + rows * pad, *p = dx + rows * pad, *dp = p + rows * KV_TILE;
-    float *delta = dp + rows * KV_TILE;
+    float *capped = dp + rows * KV_TILE, *delta = capped + rows * KV_TILE;
     gather(x, w->q, s, b, pad);
     gather(dy, w->dout, s, b, pad);
     memset(dx, 0, rows * pad * sizeof(float));
@@ -348,14 +369,18 @@ static void backward_block(struct backward *w, size_t which)
         size_t at = (row + r / group * s->heads + r % group) * d;
         delta[r] = kernel()->dot(w->out + at, w->dout + at, d);
     }
-    size_t last = (b->run->pos + b->first) / KV_TILE, sum = (size_t)(b->run - w->runs) * s->kv_heads + b->kv_head;
+    size_t last = (b->run->pos + b->first) / KV_TILE, from = first_seen(s, b->run->pos + b->first) / KV_TILE, sum = (size_t)(b->run - w->runs) * s->kv_heads + b->kv_head;
     float *gk = w->sums + sum % w->n_sums * w->sum_floats, *gv = gk + w->sum_floats / 2;
     if (b->first == 0 && sum >= w->n_sums)
         wait_for(&w->added, sum - w->n_sums + 1); /* the place is free */
-    for (size_t t = 0; t <= last; t++) {
+    if (b->first == 0) { /* nobody in the run sees the tiles before */
+        memset(gk, 0, from * KV_TILE * pad * sizeof(float));
+        memset(gv, 0, from * KV_TILE * pad * sizeof(float));
+    }
+    for (size_t t = from; t <= last; t++) {
         atomic_size_t *before = b->first > 0 && t < last ? &w->tiles_done[which - s->kv_heads] : NULL;
         size_t at = t * KV_TILE * pad;
-        backward_tile(w, b, t, before, dx, gk + at, gv + at, x, dy, delta, p, dp);
+        backward_tile(w, b, t, before, dx, gk + at, gv + at, x, dy, delta, p, dp, capped);
         atomic_store_explicit(&w->tiles_done[which], t + 1, memory_order_release);
     }
     for (size_t r = 0; r < rows; r++)

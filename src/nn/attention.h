@@ -18,7 +18,9 @@
 
 struct attention_shape {
     size_t heads, kv_heads, head_dim;
-    float scale; /* of the scores: 1 / sqrt(head_dim) */
+    float scale;   /* of the scores: 1 / sqrt(head_dim) in most models */
+    float cap;     /* scores become cap tanh(score / cap); 0: they do not */
+    size_t window; /* positions that a query sees, its own the last; 0: all before it */
 };
 
 struct run {

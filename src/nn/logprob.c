@@ -24,13 +24,34 @@ struct running {
     int32_t best;
 };
 
-static void chunk_logits(float *logits, size_t ld, const float *h, size_t rows, const struct weight *w, size_t from,
-                         size_t n, float inverse_temperature)
+/* slopes (rows, ld), out: the cap's; NULL: not wanted, or there is no cap. */
+static void chunk_logits(float *logits, float *slopes, size_t ld, const float *h, size_t rows, const struct weight *w, size_t from,
+                         size_t n, float cap, float inverse_temperature)
 {
+    const struct kernel *k = kernel();
     struct weight part = weight_rows(w, from, n);
-    struct product p = {.y = logits, .y_ld = ld, .rows = rows, .columns = n, .scale = inverse_temperature,
+    struct product p = {.y = logits, .y_ld = ld, .rows = rows, .columns = n, .scale = cap > 0 ? 1 : inverse_temperature,
                         .terms = {term_forward(h, &part)}, .n_terms = 1};
     products_run(&p, 1);
+    if (cap == 0)
+        return;
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < rows; r++) {
+        float *row = logits + r * ld;
+        k->softcap(row, cap, n);
+        if (slopes) {
+            for (size_t i = 0; i < n; i++)
+                slopes[r * ld + i] = 1;
+            k->softcap_backward(slopes + r * ld, row, cap, n);
+        }
+        k->scale(row, inverse_temperature, n);
+    }
+}
+
+static void multiply(float *x, const float *by, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= by[i];
 }
 
 /* Take a chunk of one row's logits into its running sum.  exps: exp(l - max), out (may be the logits
@@ -79,18 +100,18 @@ static void add_mixture(float *y, const float *x, size_t ld, size_t rows, const 
 
 static void forward_rows(float *logp, struct logprob_row *rows, float *mean_w, const float *h, size_t n_rows,
                          const struct target *targets, size_t n_targets, size_t first_row, const struct weight *w,
-                         float inverse_temperature)
+                         float cap, float inverse_temperature)
 {
     const struct kernel *k = kernel();
     size_t width = w->in;
-    float *logits = scratch(SCRATCH_LOGPROB, n_rows * CHUNK);
+    float *logits = scratch(SCRATCH_LOGPROB, 2 * n_rows * CHUNK), *slopes = cap > 0 && mean_w ? logits + n_rows * CHUNK : NULL;
     struct running *sums = xmalloc(n_rows * sizeof *sums);
     start(sums, n_rows);
     if (mean_w)
         memset(mean_w, 0, n_rows * width * sizeof(float));
     for (size_t from = 0; from < w->out; from += CHUNK) {
         size_t n = smaller(CHUNK, w->out - from);
-        chunk_logits(logits, CHUNK, h, n_rows, w, from, n, inverse_temperature);
+        chunk_logits(logits, slopes, CHUNK, h, n_rows, w, from, n, cap, inverse_temperature);
         for (size_t i = 0; i < n_targets; i++) {
             size_t t = (size_t)targets[i].token;
             if (t >= from && t < from + n)
@@ -101,6 +122,8 @@ static void forward_rows(float *logp, struct logprob_row *rows, float *mean_w, c
             float keep = absorb(&sums[r], logits + r * CHUNK, logits + r * CHUNK, from, n);
             if (mean_w && keep != 1)
                 k->scale(mean_w + r * width, keep, width);
+            if (slopes)
+                multiply(logits + r * CHUNK, slopes + r * CHUNK, n);
         }
         if (mean_w)
             add_mixture(mean_w, logits, CHUNK, n_rows, w, from, n);
@@ -127,26 +150,26 @@ static size_t targets_of(const struct target *targets, size_t n_targets, size_t 
 }
 
 void logprob_forward(float *logp, struct logprob_row *rows, float *mean_w, const float *h, size_t n_rows,
-                     const struct target *targets, size_t n_targets, const struct weight *w, float temperature)
+                     const struct target *targets, size_t n_targets, const struct weight *w, float cap, float temperature)
 {
     size_t at = 0;
     for (size_t first = 0; first < n_rows; first += ROWS) {
         size_t n = smaller(ROWS, n_rows - first), from = at, count = targets_of(targets, n_targets, &at, first + n);
         forward_rows(logp + from, rows + first, mean_w ? mean_w + first * w->in : NULL, h + first * w->in, n,
-                     targets + from, count, first, w, 1.0f / temperature);
+                     targets + from, count, first, w, cap, 1.0f / temperature);
     }
 }
 
 /* The projection's own gradient: dl_v = sum of the row's dlogp times (1[v = t] - p_v), logits computed anew. */
 static void backward_projection(float *dw, const float *dlogp, const float *row_sum, const struct logprob_row *rows,
                                 const float *h, size_t n_rows, const struct target *targets, size_t n_targets,
-                                size_t first_row, const struct weight *w, float inverse_temperature)
+                                size_t first_row, const struct weight *w, float cap, float inverse_temperature)
 {
     const struct kernel *k = kernel();
-    float *dl = scratch(SCRATCH_LOGPROB, n_rows * CHUNK);
+    float *dl = scratch(SCRATCH_LOGPROB, 2 * n_rows * CHUNK), *slopes = cap > 0 ? dl + n_rows * CHUNK : NULL;
     for (size_t from = 0; from < w->out; from += CHUNK) {
         size_t n = smaller(CHUNK, w->out - from);
-        chunk_logits(dl, CHUNK, h, n_rows, w, from, n, inverse_temperature);
+        chunk_logits(dl, slopes, CHUNK, h, n_rows, w, from, n, cap, inverse_temperature);
 #pragma omp parallel for schedule(static)
         for (size_t r = 0; r < n_rows; r++)
             k->exp_scale(dl + r * CHUNK, dl + r * CHUNK, (float)rows[r].lse, -row_sum[r] * inverse_temperature, n);
@@ -155,6 +178,8 @@ static void backward_projection(float *dw, const float *dlogp, const float *row_
             if (t >= from && t < from + n)
                 dl[(targets[i].row - first_row) * CHUNK + t - from] += dlogp[i] * inverse_temperature;
         }
+        for (size_t r = 0; slopes && r < n_rows; r++)
+            multiply(dl + r * CHUNK, slopes + r * CHUNK, n);
         struct product p = {.y = dw + from * w->in, .start = dw + from * w->in, .y_ld = w->in, .rows = n, .columns = w->in,
                             .terms = {term_weight(dl, CHUNK, h, n_rows, w->in)}, .n_terms = 1};
         products_run(&p, 1);
@@ -163,7 +188,7 @@ static void backward_projection(float *dw, const float *dlogp, const float *row_
 
 void logprob_backward(float *dh, float *dw, const float *dlogp, const struct logprob_row *rows, const float *mean_w,
                       const float *h, size_t n_rows, const struct target *targets, size_t n_targets,
-                      const struct weight *w, float temperature)
+                      const struct weight *w, float cap, float temperature)
 {
     const struct kernel *k = kernel();
     size_t width = w->in, at = 0;
@@ -173,7 +198,13 @@ void logprob_backward(float *dh, float *dw, const float *dlogp, const struct log
     for (size_t i = 0; i < n_targets; i++) {
         size_t r = targets[i].row;
         weight_row(w, (size_t)targets[i].token, w_t);
-        k->axpy(dh + r * width, dlogp[i] * inverse, w_t, width);
+        float d = dlogp[i] * inverse;
+        if (cap > 0) {
+            float logit = k->dot(h + r * width, w_t, width);
+            k->softcap(&logit, cap, 1);
+            k->softcap_backward(&d, &logit, cap, 1);
+        }
+        k->axpy(dh + r * width, d, w_t, width);
         row_sum[r] += dlogp[i];
     }
     for (size_t r = 0; r < n_rows; r++)
@@ -181,7 +212,7 @@ void logprob_backward(float *dh, float *dw, const float *dlogp, const struct log
     for (size_t first = 0; dw && first < n_rows; first += ROWS) {
         size_t n = smaller(ROWS, n_rows - first), from = at, count = targets_of(targets, n_targets, &at, first + n);
         backward_projection(dw, dlogp + from, row_sum + first, rows + first, h + first * width, n, targets + from,
-                            count, first, w, inverse);
+                            count, first, w, cap, inverse);
     }
     free(w_t);
     free(row_sum);
@@ -198,11 +229,11 @@ static struct logprob_row describe(const float *logits, size_t vocabulary)
     return finish(&s);
 }
 
-void logits_forward(float *logits, struct logprob_row *rows, const float *h, size_t n_rows, const struct weight *w,
+void logits_forward(float *logits, struct logprob_row *rows, const float *h, size_t n_rows, const struct weight *w, float cap,
                     const float *temperatures)
 {
     size_t vocabulary = w->out;
-    chunk_logits(logits, vocabulary, h, n_rows, w, 0, vocabulary, 1.0f);
+    chunk_logits(logits, NULL, vocabulary, h, n_rows, w, 0, vocabulary, cap, 1.0f);
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < n_rows; r++) {
         kernel()->scale(logits + r * vocabulary, 1.0f / temperatures[r], vocabulary);

@@ -5,7 +5,7 @@
 #include "kernel/kernel.h"
 #include "util/mem.h"
 
-int rope_init(struct rope *r, const float *inv_freq, size_t half, size_t positions, struct err *err)
+int rope_init(struct rope *r, const float *inv_freq, size_t half, size_t positions, float amplitude, struct err *err)
 {
     float *table = mem_block(2 * positions, half * sizeof(float), "rotary tables", err);
     if (!table)
@@ -14,8 +14,8 @@ int rope_init(struct rope *r, const float *inv_freq, size_t half, size_t positio
     for (size_t p = 0; p < positions; p++)
         for (size_t i = 0; i < half; i++) {
             double angle = (double)((float)p * inv_freq[i]);
-            r->cosine[p * half + i] = (float)cos(angle);
-            r->sine[p * half + i] = (float)sin(angle);
+            r->cosine[p * half + i] = (float)cos(angle) * amplitude;
+            r->sine[p * half + i] = (float)sin(angle) * amplitude;
         }
     return 0;
 }

@@ -13,11 +13,12 @@ struct rope {
     float *cosine, *sine; /* (positions, half), owned */
 };
 
-/* inv_freq (half): the angle of pair i at position p is p * inv_freq[i], in float as the field computes it. */
-int rope_init(struct rope *r, const float *inv_freq, size_t half, size_t positions, struct err *err);
+/* inv_freq (half): the angle of pair i at position p is p * inv_freq[i], in float as the field computes it.  amplitude: of cosine and
+ * sine, 1 for a rotation alone. */
+int rope_init(struct rope *r, const float *inv_freq, size_t half, size_t positions, float amplitude, struct err *err);
 void rope_release(struct rope *r);
 
-/* x (rows, heads * 2 half) in place; pos (rows).  backward: the inverse rotation, of a gradient. */
+/* x (rows, heads * 2 half) in place; pos (rows).  backward: of a gradient, the transposed of it. */
 void rope_rotate(const struct rope *r, float *x, const int32_t *pos, size_t rows, size_t heads, bool backward);
 
 #endif

@@ -16,6 +16,9 @@ enum scratch_slot {
     SCRATCH_SUMS,   /* its gradients of a run's keys and values */
     SCRATCH_PAST,   /* and of what comes before a tree */
     SCRATCH_LORA,
+    SCRATCH_NORM, /* a row less its mean, and its gradient */
+    SCRATCH_ONES,
+    SCRATCH_UNIT, /* a norm's 1 + w */
     SCRATCH_LOGPROB,
     SCRATCH_SLOTS,
 };

@@ -62,7 +62,7 @@ void request_release(struct request *r)
 int generator_init(struct generator *g, const struct model *m, const struct generator_limits *limits, struct err *err)
 {
     *g = (struct generator){.model = m, .limits = *limits};
-    struct attention_shape shape = config_attention(&m->config);
+    struct attention_shape shape = config_attention(&m->config, 0);
     size_t longest = tiles_for(limits->positions), views = limits->mixtures ? MAX_VIEWS : 1, rows = limits->slots * views;
     /* every slot has its tiles and a copy of a shared one; one prompt may be read and wait for slots */
     g->n_tiles = (limits->slots * (longest + 1) + longest) * views;
@@ -347,7 +347,7 @@ static void draw(struct generator *g, size_t n)
             second[i] = rows++;
             show_state(g, &g->slots[g->drawing[i]], 1, second[i]);
         }
-    logits_forward(g->logits, g->info, g->hidden, rows, &g->model->output, g->temperatures);
+    logits_forward(g->logits, g->info, g->hidden, rows, &g->model->output, g->model->config.final_cap, g->temperatures);
 #pragma omp parallel for schedule(dynamic)
     for (size_t i = 0; i < n; i++) {
         const struct slot *s = &g->slots[g->drawing[i]];

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "tokenizer/regex.h"
+#include "tokenizer/trie.h"
 #include "util/err.h"
 
 struct added_token {
@@ -18,28 +19,22 @@ struct added_token {
     bool lstrip, rstrip; /* with the white space before, after it */
 };
 
-/* A trie over bytes.  Node 0 is the root. */
-struct added_node {
-    int32_t child, sibling; /* 0: none */
-    int32_t token;          /* index into tokens that ends here, or -1 */
-    uint8_t byte;
-};
-
 struct added_set {
     struct added_token *tokens;
     size_t n_tokens, tokens_capacity;
-    struct added_node *nodes;
-    size_t n_nodes, nodes_capacity;
-    int32_t first[256];      /* the root's child for each byte, 0: none */
+    struct trie trie;        /* of indices into tokens */
     struct regex *word_char; /* NULL: no token asks for it */
 };
 
 void added_init(struct added_set *set);
 void added_release(struct added_set *set);
 
-/* content[0..n), n > 0; the first of two with the same content stands. */
+/* content[0..n), n > 0; the last of two with the same content stands. */
 int added_add(struct added_set *set, const char *content, size_t n, const struct added_token *token,
               struct err *err);
+
+/* Find this content no more. */
+void added_remove(struct added_set *set, const char *content, size_t n);
 
 /* The next one in text[from..n): its id and its place [*start, *end), or -1 if there are no more.
  * Spaces before it are taken only from `from` on. */

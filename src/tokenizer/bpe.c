@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "util/mem.h"
+#include "util/utf8.h"
 
 /* A word in the making is a doubly linked list in an array; a symbol that was merged into its left
  * neighbour has id -1. */
@@ -16,14 +17,14 @@ struct bpe_candidate {
     int32_t id;     /* of the merged token */
 };
 
-void bpe_init(struct bpe *b, const struct vocab *v)
+void bpe_init(struct bpe *b, const struct vocab *v, bool characters)
 {
-    *b = (struct bpe){.n_slots = 1024, .unk = -1};
+    *b = (struct bpe){.n_slots = 1024, .unk = -1, .characters = characters};
     b->merges = xmalloc(b->n_slots * sizeof *b->merges);
     for (size_t i = 0; i < b->n_slots; i++)
         b->merges[i].pair = BPE_NO_PAIR;
     for (int i = 0; i < 256; i++)
-        b->byte_ids[i] = vocab_find_byte(v, (uint8_t)i);
+        b->byte_ids[i] = characters ? vocab_find_hex_byte(v, (uint8_t)i) : vocab_find_byte(v, (uint8_t)i);
 }
 
 void bpe_release(struct bpe *b)
@@ -64,6 +65,15 @@ static void grow(struct bpe *b)
     free(old);
 }
 
+void bpe_add_pair(struct bpe *b, int32_t left, int32_t right, int32_t whole, uint32_t rank)
+{
+    struct bpe_merge *m = find_merge(b, left, right);
+    bool is_new = m->pair == BPE_NO_PAIR;
+    *m = (struct bpe_merge){.pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right, .rank = rank, .id = whole};
+    if (is_new && ++b->n_used > b->n_slots / 2)
+        grow(b);
+}
+
 int bpe_add_merge(struct bpe *b, const struct vocab *v, const char *left, size_t left_len,
                   const char *right, size_t right_len, uint32_t rank, struct err *err)
 {
@@ -81,13 +91,7 @@ int bpe_add_merge(struct bpe *b, const struct vocab *v, const char *left, size_t
             err, "merge %u, '%.*s %.*s', has a part or a result that is not in the vocabulary",
             rank, left_len < 60 ? (int)left_len : 60, left, right_len < 60 ? (int)right_len : 60,
             right);
-
-    struct bpe_merge *m = find_merge(b, left_id, right_id);
-    bool is_new = m->pair == BPE_NO_PAIR;
-    *m = (struct bpe_merge){
-        .pair = (uint64_t)(uint32_t)left_id << 32 | (uint32_t)right_id, .rank = rank, .id = id};
-    if (is_new && ++b->n_used > b->n_slots / 2)
-        grow(b);
+    bpe_add_pair(b, left_id, right_id, id, rank);
     return 0;
 }
 
@@ -127,11 +131,20 @@ static void consider(const struct bpe *b, struct bpe_scratch *s, int32_t at)
                                             .id = m->id});
 }
 
-/* One symbol a byte; returns how many. */
-static size_t split_bytes(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t n)
+/* Symbols before they are linked. */
+struct symbols {
+    struct bpe_symbol *list;
+    size_t n;
+};
+
+static void add_symbol(struct symbols *s, int32_t id)
 {
-    ARRAY_GROW(s->symbols, n, s->symbols_capacity);
-    size_t count = 0;
+    s->list[s->n] = (struct bpe_symbol){id, (int32_t)s->n - 1, (int32_t)s->n + 1};
+    s->n++;
+}
+
+static void split_bytes(const struct bpe *b, struct symbols *s, const char *word, size_t n)
+{
     bool after_unk = false;
     for (size_t i = 0; i < n; i++) {
         int32_t id = b->byte_ids[(unsigned char)word[i]];
@@ -139,26 +152,66 @@ static size_t split_bytes(const struct bpe *b, struct bpe_scratch *s, const char
         if (is_unk && (b->unk < 0 || (after_unk && b->fuse_unk)))
             continue;
         after_unk = is_unk;
-        s->symbols[count] =
-            (struct bpe_symbol){is_unk ? b->unk : id, (int32_t)count - 1, (int32_t)count + 1};
-        count++;
+        add_symbol(s, is_unk ? b->unk : id);
     }
-    if (count)
-        s->symbols[count - 1].next = -1;
-    return count;
+}
+
+static bool all_bytes_known(const struct bpe *b, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (b->byte_ids[(unsigned char)s[i]] < 0)
+            return false;
+    return true;
+}
+
+/* An unk waits for the next token that is none: bytes, as Hugging Face's tokenizers have it, go in front of it. */
+static void split_characters(const struct bpe *b, const struct vocab *v, struct symbols *s, const char *word, size_t n)
+{
+    bool waits = false;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = utf8_char_len(word + i, n - i);
+        k += k == 0;
+        int32_t id = vocab_find(v, word + i, k);
+        if (id < 0 && b->byte_fallback && all_bytes_known(b, word + i, k)) {
+            for (size_t j = 0; j < k; j++)
+                add_symbol(s, b->byte_ids[(unsigned char)word[i + j]]);
+            continue;
+        }
+        if (waits && (id >= 0 || !b->fuse_unk))
+            add_symbol(s, b->unk);
+        waits = id < 0 && b->unk >= 0;
+        if (id >= 0)
+            add_symbol(s, id);
+    }
+    if (waits)
+        add_symbol(s, b->unk);
+}
+
+/* The word's first symbols; returns how many. */
+static size_t split(const struct bpe *b, const struct vocab *v, struct bpe_scratch *scratch, const char *word, size_t n)
+{
+    ARRAY_GROW(scratch->symbols, n, scratch->symbols_capacity);
+    struct symbols s = {.list = scratch->symbols};
+    if (b->characters)
+        split_characters(b, v, &s, word, n);
+    else
+        split_bytes(b, &s, word, n);
+    if (s.n)
+        s.list[s.n - 1].next = -1;
+    return s.n;
 }
 
 void bpe_encode_word(const struct bpe *b, const struct vocab *v, struct bpe_scratch *s,
                      struct ids *out, const char *word, size_t n)
 {
     if (b->ignore_merges) {
-        int32_t id = vocab_find_bytes(v, word, n);
+        int32_t id = b->characters ? vocab_find(v, word, n) : vocab_find_bytes(v, word, n);
         if (id >= 0) {
             ids_add(out, id);
             return;
         }
     }
-    size_t count = split_bytes(b, s, word, n);
+    size_t count = split(b, v, s, word, n);
     if (count == 0)
         return;
     s->heap_n = 0;

@@ -1,8 +1,8 @@
-/* Byte-pair merging: a word's bytes to token ids.
+/* Byte-pair merging: a word's bytes, or its characters, to token ids.
  *
- * The word starts as one token a byte.  Of all neighbours that may merge, those with the lowest
- * rank merge first, the leftmost first among equals, until none may.  A heap holds the candidates,
- * so that a word of n bytes costs O(n log n). */
+ * The word starts as one token a byte (byte-level vocabularies) or a character (SentencePiece's).  Of all neighbours that
+ * may merge, those with the lowest rank merge first, the leftmost first among equals, until none may.  A heap holds the
+ * candidates, so that a word of n bytes costs O(n log n). */
 #ifndef HONE_TOKENIZER_BPE_H
 #define HONE_TOKENIZER_BPE_H
 
@@ -24,8 +24,10 @@ struct bpe_merge {
 struct bpe {
     struct bpe_merge *merges; /* hash table, n_slots a power of two */
     size_t n_slots, n_used;
+    bool characters;       /* the word starts as characters */
     int32_t byte_ids[256]; /* -1: the vocabulary has no token for this byte */
-    int32_t unk;           /* stands for such bytes; -1: they are left out */
+    bool byte_fallback;    /* characters without a token become bytes, where all of these have one */
+    int32_t unk;           /* stands for what has no token; -1: it is left out */
     bool fuse_unk;         /* one unk for a run of them */
     bool ignore_merges;    /* a word that is a token as a whole is not taken apart */
 };
@@ -38,9 +40,9 @@ struct bpe_scratch {
     size_t heap_n, heap_capacity;
 };
 
-/* Takes the byte tokens from the vocabulary, which must be complete; no merges, no unk, no flags
- * yet. */
-void bpe_init(struct bpe *b, const struct vocab *v);
+/* Takes the byte tokens from the vocabulary, which must be complete: with `characters` these are "<0xNN>".  No merges, no unk,
+ * no other flags yet. */
+void bpe_init(struct bpe *b, const struct vocab *v, bool characters);
 void bpe_release(struct bpe *b);
 void bpe_scratch_release(struct bpe_scratch *s);
 
@@ -48,6 +50,9 @@ void bpe_scratch_release(struct bpe_scratch *s);
  * pair that is there twice has its later rank.  -1 if a part or the whole is no token. */
 int bpe_add_merge(struct bpe *b, const struct vocab *v, const char *left, size_t left_len,
                   const char *right, size_t right_len, uint32_t rank, struct err *err);
+
+/* The same, given by ids. */
+void bpe_add_pair(struct bpe *b, int32_t left, int32_t right, int32_t whole, uint32_t rank);
 
 /* Append the ids of a word of n bytes, n below 2^31. */
 void bpe_encode_word(const struct bpe *b, const struct vocab *v, struct bpe_scratch *s,

@@ -13,17 +13,29 @@ struct regex {
 };
 
 /* The two engines differ in what white space is (PCRE2 counts U+180E in, which is none since
- * Unicode 6.3): say what is meant. */
+ * Unicode 6.3): say what is meant.  A class inside a class is a union in Oniguruma, and a letter to PCRE2: its brackets go. */
 static int translate(struct buf *out, const char *pattern, size_t n, struct err *err)
 {
+    int depth = 0; /* of brackets */
     for (size_t i = 0; i < n; i++) {
-        if (pattern[i] == '&' && i + 1 < n && pattern[i + 1] == '&')
+        char c = pattern[i], next = i + 1 < n ? pattern[i + 1] : 0;
+        if (c == '&' && next == '&')
             return err_set(err, "the pattern '%.100s' uses '&&', which is not supported", pattern);
-        if (pattern[i] != '\\' || i + 1 == n) {
+        const char *named = depth && c == '[' && next == ':' ? strstr(pattern + i, ":]") : NULL;
+        if (named) { /* [:alpha:] */
+            buf_add(out, pattern + i, (size_t)(named + 2 - (pattern + i)));
+            i = (size_t)(named + 1 - pattern);
+            continue;
+        }
+        if (c == '[' && depth && (next == '^' || depth == 2))
+            return err_set(err, "the pattern '%.100s' has '%c%c' inside brackets, which is not supported", pattern, c, next);
+        if ((c == '[' && depth++) || (c == ']' && depth && --depth))
+            continue;
+        if (c != '\\' || i + 1 == n) {
             buf_add(out, pattern + i, 1);
             continue;
         }
-        char c = pattern[++i];
+        c = pattern[++i];
         if (c == 's')
             buf_str(out, "\\p{White_Space}");
         else if (c == 'S')
@@ -37,7 +49,7 @@ static int translate(struct buf *out, const char *pattern, size_t n, struct err 
     return 0;
 }
 
-struct regex *regex_new(const char *pattern, size_t n, bool literal, struct err *err)
+struct regex *regex_new(const char *pattern, size_t n, enum regex_syntax syntax, struct err *err)
 {
     if (n == 0 || n > 10000) {
         err_set(err, "a pattern of %zu bytes is not supported", n);
@@ -47,9 +59,9 @@ struct regex *regex_new(const char *pattern, size_t n, bool literal, struct err 
     struct buf translated;
     buf_init(&translated, 20 * n);
     uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
-    if (literal) {
+    if (syntax != REGEX_FILE) {
         buf_add(&translated, pattern, n);
-        options = PCRE2_UTF | PCRE2_LITERAL;
+        options = syntax == REGEX_LITERAL ? PCRE2_UTF | PCRE2_LITERAL : options;
     } else if (translate(&translated, pattern, n, err)) {
         goto out;
     }

@@ -13,9 +13,12 @@
 
 struct regex;
 
-/* With `literal` the pattern stands for itself.  NULL and a sentence if it does not compile, or
- * uses what the two engines read differently (\w, \b, [a&&b]). */
-struct regex *regex_new(const char *pattern, size_t n, bool literal, struct err *err);
+/* REGEX_FILE: as a tokenizer's file writes it.  REGEX_LITERAL: the pattern stands for itself.  REGEX_OWN: PCRE2's own
+ * language, for patterns of ours. */
+enum regex_syntax { REGEX_FILE, REGEX_LITERAL, REGEX_OWN };
+
+/* NULL and a sentence if the pattern does not compile, or uses what the two engines read differently (\w, \b, [a&&b]). */
+struct regex *regex_new(const char *pattern, size_t n, enum regex_syntax syntax, struct err *err);
 void regex_free(struct regex *r);
 
 /* Zero-initialised by the owner; serves any number of regexes, one after the other. */

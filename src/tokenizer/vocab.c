@@ -1,5 +1,6 @@
 #include "tokenizer/vocab.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,16 +9,21 @@
 
 /* Bytes that print as one character in Latin-1 are their own letters; the others take U+0100 on, in
  * order. */
+static uint16_t letter_of(uint8_t byte)
+{
+    if (byte < 0x21)
+        return (uint16_t)(0x100 + byte);
+    if (byte >= 0x7f && byte <= 0xa0)
+        return (uint16_t)(0x100 + 0x21 + byte - 0x7f);
+    return byte == 0xad ? 0x143 : byte;
+}
+
 static void make_alphabet(struct vocab *v)
 {
     for (size_t i = 0; i < sizeof v->byte_of / sizeof *v->byte_of; i++)
         v->byte_of[i] = -1;
-    uint16_t next = 256;
-    for (int b = 0; b < 256; b++) {
-        bool prints = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-        v->letter_of[b] = prints ? (uint16_t)b : next++;
-        v->byte_of[v->letter_of[b]] = (int16_t)b;
-    }
+    for (int b = 0; b < 256; b++)
+        v->byte_of[letter_of((uint8_t)b)] = (int16_t)b;
 }
 
 void vocab_init(struct vocab *v)
@@ -116,8 +122,9 @@ int vocab_add(struct vocab *v, int64_t id, const char *spelling, size_t len, str
     t->spelling_len = (uint32_t)len;
     memcpy(v->pool + v->pool_len, spelling, len);
     v->pool_len += len;
-    t->in_alphabet = add_bytes(v, spelling, len);
-    t->bytes_len = (uint32_t)(v->pool_len - t->at - len);
+    t->bytes_at = v->pool_len;
+    t->has_bytes = add_bytes(v, spelling, len);
+    t->bytes_len = (uint32_t)(v->pool_len - t->bytes_at);
 
     v->slots[slot] = (int32_t)id;
     if (++v->n_used > v->n_slots / 2)
@@ -144,26 +151,71 @@ int32_t vocab_find_bytes(const struct vocab *v, const char *bytes, size_t n)
         spelling = xreallocarray(NULL, n, 2); /* every letter is below U+0800 */
     size_t len = 0;
     for (size_t i = 0; i < n; i++)
-        len += utf8_encode(spelling + len, v->letter_of[(unsigned char)bytes[i]]);
+        len += utf8_encode(spelling + len, letter_of((unsigned char)bytes[i]));
     int32_t id = vocab_find(v, spelling, len);
     if (spelling != small)
         free(spelling);
     return id;
 }
 
+int32_t vocab_find_hex_byte(const struct vocab *v, uint8_t byte)
+{
+    char spelling[7];
+    return vocab_find(v, spelling, (size_t)snprintf(spelling, sizeof spelling, "<0x%02X>", byte));
+}
+
+void vocab_letters_append(struct buf *out, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char s[4];
+        buf_add(out, s, utf8_encode(s, letter_of((unsigned char)bytes[i])));
+    }
+}
+
+static size_t pool_add(struct vocab *v, const char *bytes, size_t n)
+{
+    ARRAY_GROW(v->pool, v->pool_len + n, v->pool_capacity);
+    memcpy(v->pool + v->pool_len, bytes, n);
+    v->pool_len += n;
+    return v->pool_len - n;
+}
+
+void vocab_set_bytes(struct vocab *v, int32_t id, const char *bytes, size_t n)
+{
+    v->tokens[id].bytes_at = pool_add(v, bytes, n);
+    v->tokens[id].bytes_len = (uint32_t)n;
+    v->tokens[id].has_bytes = true;
+}
+
+void vocab_set_content(struct vocab *v, int32_t id, const char *content, size_t n)
+{
+    v->tokens[id].content_at = pool_add(v, content, n);
+    v->tokens[id].content_len = (uint32_t)n;
+}
+
+const char *vocab_content(const struct vocab *v, int32_t id, size_t *len)
+{
+    if (id < 0 || (size_t)id >= v->n || v->tokens[id].content_len == 0)
+        return vocab_spelling(v, id, len);
+    *len = v->tokens[id].content_len;
+    return v->pool + v->tokens[id].content_at;
+}
+
 void vocab_set_added(struct vocab *v, int32_t id, bool special)
 {
     v->tokens[id].added = true;
+    v->tokens[id].has_bytes = false;
+    v->tokens[id].content_len = 0;
     v->tokens[id].special = special;
 }
 
 const char *vocab_bytes(const struct vocab *v, int32_t id, size_t *len)
 {
-    if (id >= 0 && (size_t)id < v->n && v->tokens[id].in_alphabet && !v->tokens[id].added) {
+    if (id >= 0 && (size_t)id < v->n && v->tokens[id].has_bytes) {
         *len = v->tokens[id].bytes_len;
-        return v->pool + v->tokens[id].at + v->tokens[id].spelling_len;
+        return v->pool + v->tokens[id].bytes_at;
     }
-    return vocab_spelling(v, id, len);
+    return vocab_content(v, id, len);
 }
 
 const char *vocab_spelling(const struct vocab *v, int32_t id, size_t *len)

@@ -122,3 +122,14 @@ void buf_json_double(struct buf *b, double x)
     }
     buf_str(b, s);
 }
+
+const char *bytes_text(char out[BYTES_TEXT], size_t n)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double x = (double)n;
+    size_t u = 0;
+    for (; x >= 999.5 && u + 1 < sizeof units / sizeof *units; u++)
+        x /= 1000;
+    snprintf(out, BYTES_TEXT, u == 0 ? "%.0f %s" : x < 9.995 ? "%.2f %s" : x < 99.95 ? "%.1f %s" : "%.0f %s", x, units[u]);
+    return out;
+}

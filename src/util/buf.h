@@ -27,4 +27,8 @@ void buf_json_str(struct buf *b, const char *s, size_t n);
 void buf_json_float(struct buf *b, float x);
 void buf_json_double(struct buf *b, double x);
 
+/* So many bytes for people, in powers of 1,000: "812 B", "94.1 MB", "1.24 GB".  Returns out. */
+#define BYTES_TEXT 24
+const char *bytes_text(char out[BYTES_TEXT], size_t n);
+
 #endif

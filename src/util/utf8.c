@@ -77,3 +77,11 @@ size_t utf8_complete_len(const char *s, size_t n)
     }
     return n;
 }
+
+size_t utf8_char_len_before(const char *text, size_t from, size_t at)
+{
+    for (size_t k = 1; k <= 4 && k <= at - from; k++)
+        if (utf8_char_len(text + at - k, k) == k)
+            return k;
+    return 0;
+}

@@ -8,6 +8,9 @@
 /* Bytes of the character that starts at s (1 to 4), or 0 if the n bytes there do not start a valid one. */
 size_t utf8_char_len(const char *s, size_t n);
 
+/* Bytes of the character that ends at text[at], not reaching below text[from]; 0 if there is none. */
+size_t utf8_char_len_before(const char *text, size_t from, size_t at);
+
 /* Decode the valid character at s, whose length utf8_char_len gave. */
 uint32_t utf8_decode(const char *s, size_t len);
 

@@ -1,0 +1,160 @@
+"""Each export of hone, loaded by the tool that it is for, and the largest difference between their logits and the truth: what
+transformers and peft compute from the model and the adapter that hone was given.
+Usage: exports.py HONE"""
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import torch
+import transformers
+
+warnings.filterwarnings("ignore")
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+import peft  # noqa: E402 (transformers is to be silent first)
+
+MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "models")
+FAMILIES = ("llama", "llama-untied", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "gpt2")
+# what a GGUF can only say in a family's own words (docs/families.md): laid over the tiny model's config
+GGUF_ONLY = {"gemma3": {"layer_types": ["sliding_attention"] * 3}, "smollm3": {"no_rope_layers": [1, 1, 1]}}
+IDS = [5, 300, 17, 44, 211, 8, 129]  # within the tiny models' window of 8
+failed = passed = 0
+
+
+def hone(*words):
+    done = subprocess.run([HONE, *words], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout
+
+
+def report(name, difference, limit):
+    global failed, passed
+    ok = difference <= limit
+    passed, failed = passed + ok, failed + (not ok)
+    print("%-8s %-44s largest logit difference %.2g (at most %.2g)" % ("ok" if ok else "FAILED", name, difference, limit), flush=True)
+
+
+def logits_of(model):
+    with torch.no_grad():
+        return model.eval()(torch.tensor([IDS])).logits[0].double()
+
+
+def causal(path):
+    return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+
+
+@contextlib.contextmanager
+def silent():
+    """llama.cpp's words go nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def llama_cpp_logits(path):
+    import llama_cpp as c
+    with silent():
+        c.llama_backend_init()
+        model = c.llama_model_load_from_file(path.encode(), c.llama_model_default_params())
+        if not model:
+            raise RuntimeError(f"llama.cpp does not load {path}")
+        params = c.llama_context_default_params()
+        params.n_ctx = params.n_batch = 64
+        params.type_k = params.type_v = c.GGML_TYPE_F32
+        context = c.llama_init_from_model(model, params)
+        batch = c.llama_batch_init(len(IDS), 0, 1)
+        batch.n_tokens = len(IDS)
+        for i, token in enumerate(IDS):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1
+            batch.seq_id[i][0] = 0
+        if c.llama_decode(context, batch):
+            raise RuntimeError(f"llama.cpp does not run {path}")
+        n = c.llama_vocab_n_tokens(c.llama_model_get_vocab(model))
+        rows = [list(ctypes.cast(c.llama_get_logits_ith(context, i), ctypes.POINTER(ctypes.c_float * n)).contents) for i in range(len(IDS))]
+        c.llama_batch_free(batch)
+        c.llama_free(context)
+        c.llama_model_free(model)
+    return torch.tensor(rows).double()
+
+
+def spread(a, b):
+    return (a - b).abs().max().item()
+
+
+def family(name, folder):
+    base, lora = os.path.join(MODELS, name), os.path.join(MODELS, name, "lora")
+    truth = logits_of(peft.PeftModel.from_pretrained(causal(base), lora))
+    merged, adapter = os.path.join(folder, name), os.path.join(folder, name + "-adapter")
+    hone("export", "--model", base, "--adapter", lora, "--output", merged)
+    report(f"{name}: folder in transformers", spread(logits_of(causal(merged)), truth), 5e-5)
+    hone("export", "--model", base, "--adapter", lora, "--output", adapter, "--format", "peft")
+    report(f"{name}: adapter in peft", spread(logits_of(peft.PeftModel.from_pretrained(causal(base), adapter)), truth), 5e-5)
+    if name in GGUF_ONLY:
+        config = json.load(open(os.path.join(merged, "config.json")))
+        config.update(GGUF_ONLY[name])
+        json.dump(config, open(os.path.join(merged, "config.json"), "w"))
+        truth = logits_of(causal(merged))
+    file = os.path.join(folder, name + ".gguf")
+    hone("export", "--model", merged, "--output", file, "--format", "gguf")
+    report(f"{name}: GGUF in llama.cpp", spread(llama_cpp_logits(file), truth), 2e-3)
+
+
+def types(folder):
+    """llama.cpp rounds what is multiplied with, too: the limits are what that costs."""
+    base = os.path.join(MODELS, "llama-untied")
+    for name, limit in (("f16", 5e-3), ("bf16", 3e-2), ("q8_0", 5e-2), ("q4_0", 1e-1), ("q4_1", 1e-1)):
+        file, again = os.path.join(folder, name + ".gguf"), os.path.join(folder, name + "-again")
+        hone("export", "--model", base, "--output", file, "--format", "gguf", "--type", name)
+        hone("export", "--model", file, "--output", again)
+        report(f"llama-untied: {name} GGUF in llama.cpp", spread(llama_cpp_logits(file), logits_of(causal(again))), limit)
+
+
+def reward_model(folder):
+    """A head trained by hone: what transformers computes with it, and the bias that it has no place for, is the score."""
+    rows, run, out, ids = (os.path.join(folder, name) for name in ("pairs.jsonl", "reward", "reward-folder", "ids.jsonl"))
+    base, tokenizer = os.path.join(MODELS, "llama"), os.path.join(folder, "tokenizer")
+    os.makedirs(tokenizer)
+    with open(os.path.join(MODELS, "..", "tokenizer.json"), encoding="utf-8") as f, open(os.path.join(tokenizer, "tokenizer.json"), "w") as out_file:
+        json.dump(json.load(f)["base"], out_file)
+    with open(os.path.join(tokenizer, "chat_template.jinja"), "w") as f:
+        f.write("{% for message in messages %}{{ message['content'] }} {% endfor %}")
+    with open(rows, "w") as f:
+        f.writelines(json.dumps({"prompt": f"the lamp {i}", "chosen": "was lit", "rejected": "before the rain"}) + "\n" for i in range(24))
+    hone("reward", "--model", base, "--tokenizer", tokenizer, "--train-data", rows, "--output-dir", run, "--max-steps", "6",
+         "--learning-rate", "1e-2", "--no-normalize-scores", "--quiet")
+    hone("export", "--model", run, "--output", out)
+    with open(ids, "w") as f:
+        f.write(json.dumps({"prompt_ids": IDS[:3], "completions": [IDS[3:]]}) + "\n")
+    score = json.loads(hone("score", "--model", base, "--reward", run, "--data", ids, "--quiet"))["score"]
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(out, dtype=torch.float32).eval()
+    bias = json.load(open(os.path.join(out, "hone.json")))["score_bias"]
+    with torch.no_grad():
+        theirs = model(torch.tensor([IDS])).logits.item() + bias
+    report("llama: reward model in transformers, its score", abs((score[0] if isinstance(score, list) else score) - theirs), 1e-4)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        for name in FAMILIES:
+            family(name, folder)
+        types(folder)
+        reward_model(folder)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+HONE = sys.argv[1]
+if __name__ == "__main__":
+    main()
