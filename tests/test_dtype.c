@@ -137,7 +137,7 @@ static void run_model(struct made *made, const struct model *m)
     made->n_logits = b.n_rows * m->config.vocab;
     made->logits = xcalloc(made->n_logits, sizeof(float));
     for (size_t r = 0; r < b.n_rows; r++)
-        logits_forward(made->logits + r * m->config.vocab, &info, net_hidden(w, r), 1, &m->output, &one);
+        logits_forward(made->logits + r * m->config.vocab, &info, net_hidden(w, r), 1, &m->output, 0, &one);
     struct request r = {.prompt = ids, .n_prompt = 7, .n_samples = 3, .max_new_tokens = 16, .adapter = &adapter,
                         .sampling = {.temperature = 1, .top_p = 1, .seed = 4}};
     must(generate_all(m, &r, 1, 3, NULL, NULL, &err), &err);
