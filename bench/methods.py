@@ -1,5 +1,5 @@
 """The rows and the tables of bench/methods.sh; nothing but Python is needed.
-Usage: methods.py make FILE FOLDER | methods.py group FOLDER | methods.py table FOLDER"""
+Usage: methods.py make FILE FOLDER | methods.py group FOLDER | methods.py table FOLDER | methods.py plot FOLDER >methods.svg"""
 import gzip
 import json
 import math
@@ -7,6 +7,7 @@ import os
 import random
 import sys
 
+from plot import COLOURS, curves, picture, smooth
 from rows import interval, read, share, show, write
 
 STYLE, OTHERS = "entertainment", ("normal", "business", "academy", "literature")
@@ -198,6 +199,24 @@ def table(folder):
             print("  %-14s %s" % (name, "  ".join(line)))
 
 
+def plot(folder):
+    def lines(names, key, n=1):
+        out = []
+        for i, name in enumerate(names):
+            rows = read(os.path.join(folder, name, "metrics.jsonl"))
+            points = [(m["step"], m[key]) for m in rows if m.get(key) is not None]
+            out += [(name, COLOURS[i], smooth(points, n))] if points else []
+        return out
+
+    print(picture([
+        curves("pairs told right by the policy, mean of 8", lines(PAIRWISE, "rewards/accuracies", 8), "step"),
+        curves("log-prob of chosen answers, mean of 8", lines(("dpo", "ipo", "kto"), "logps/chosen", 8), "step"),
+        curves("gold", lines(ONLINE, "monitor/gold")),
+        curves("KL to SFT, nats an answer", lines(ONLINE, "monitor/kl")),
+        curves("tokens of an answer", lines(ONLINE, "completions/mean_length")),
+        curves("entropy, nats a token", lines(ONLINE, "monitor/entropy"))], [], 60))
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["make"] and len(sys.argv) == 4:
         make(*sys.argv[2:])
@@ -205,5 +224,7 @@ if __name__ == "__main__":
         group(sys.argv[2])
     elif sys.argv[1:2] == ["table"] and len(sys.argv) == 3:
         table(sys.argv[2])
+    elif sys.argv[1:2] == ["plot"] and len(sys.argv) == 3:
+        plot(sys.argv[2])
     else:
         sys.exit(__doc__)

@@ -8,7 +8,7 @@
 # that long.  Then each policy answers 100 held-out questions, and the gold compares its answers with SFT's.
 # Usage: bench/methods.sh FILE [FOLDER]     FILE: dsp-preference's domain_specific_preference rows (.json.gz)
 #   HONE=build/hone, SEED=1 and THREADS choose the rest; ONLY="dpo kto": these steps alone.  A run that was stopped goes on.  Prints a table
-#   and keeps it as table.txt; times are those of the processors, so other work beside it matters little.  About an hour on two cores.
+#   and keeps it as table.txt, draws curves as methods.svg; times are those of the processors, so other work beside it matters little.  About an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 file=${1:?usage: bench/methods.sh FILE [FOLDER]}
@@ -87,4 +87,7 @@ for name in dpo ipo kto orpo simpo grpo ppo ppo-ensemble; do
 done
 run reward whole "${scorer[@]}" --train-data "$folder/learn.jsonl" --num-train-epochs 1 --ensemble 4
 timed scores-whole score whole "$folder/whole"
-[ -n "${ONLY:-}" ] || python3 bench/methods.py table "$folder" | tee "$folder/table.txt"
+[ -n "${ONLY:-}" ] || {
+    python3 bench/methods.py table "$folder" | tee "$folder/table.txt"
+    python3 bench/methods.py plot "$folder" >"$folder/methods.svg"
+}

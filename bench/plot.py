@@ -27,9 +27,15 @@ def panel(title, lines, unit="iteration"):
     return out
 
 
-def legend(names, down):
-    """names: (words, colour), below a panel from `down` on."""
-    return [f'<text x="{150 * (i % 2)}" y="{down + 14 * (i // 2)}" fill="{colour}">{words}</text>' for i, (words, colour) in enumerate(names)]
+def smooth(points, n):
+    """Each the mean of itself and up to n - 1 before it."""
+    return [(x, sum(y for _, y in points[max(0, i - n + 1):i + 1]) / min(i + 1, n)) for i, (x, _) in enumerate(points)]
+
+
+def curves(title, lines, unit="iteration"):
+    """A panel with a legend under it; lines: (words, colour, points) each."""
+    words = [f'<text x="{150 * (i % 2)}" y="{HEIGHT + 32 + 14 * (i // 2)}" fill="{colour}">{name}</text>' for i, (name, colour, _) in enumerate(lines)]
+    return panel(title, [(colour, points, None) for _, colour, points in lines], unit) + words
 
 
 def picture(panels, below, room=0):

@@ -7,7 +7,7 @@ import re
 import sys
 
 import arithmetic
-from plot import COLOURS, legend, panel, picture
+from plot import COLOURS, curves, picture, smooth
 from rows import read, show, wilson, write
 
 DESK = "examples/helpdesk"
@@ -63,13 +63,14 @@ def make(folder):
 
 
 def metrics(folder, part, run):
-    path = os.path.join(folder, part, "runs", run, "metrics.jsonl")
-    return read(path) if os.path.exists(path) else []
+    """A run's; of an ensemble the first member's steps, then its own."""
+    paths = [os.path.join(folder, part, "runs", run, *more, "metrics.jsonl") for more in (("members", "1"), ())]
+    return [row for path in paths if os.path.exists(path) for row in read(path)]
 
 
 def score_of(m):
     """What an online method calls the mean score of its answers."""
-    return next((m[k] for k in ("objective/scores", "reward") if m.get(k) is not None), None)
+    return next((m[k] for k in ("objective/scores", "objective/model_scores", "reward") if m.get(k) is not None), None)
 
 
 def minutes(folder, part, recipe):
@@ -123,10 +124,6 @@ def right(folder, run):
     return "right %s" % ("%.1f%% [%.1f, %.1f]" % tuple(100 * v for v in (k / len(tasks), *wilson(k, len(tasks)))))
 
 
-def smooth(points, n):
-    return [(x, mean([y for _, y in points[max(0, i - n + 1):i + 1]])) for i, (x, _) in enumerate(points)]
-
-
 def plot(folder):
     def lines(names, part, value, n=1):
         out = []
@@ -136,25 +133,20 @@ def plot(folder):
                 out.append((words, COLOURS[i], smooth(points, n)))
         return out
 
-    def drawn(title, found, unit):
-        return panel(title, [(c, points, None) for _, c, points in found], unit) + legend([(w, c) for w, c, _ in found], HEIGHT_OF_LEGEND)
-
     pairs = [(n, n.upper() if n != "simpo" else "SimPO") for n in PAIRWISE]
     rules = list(zip(RULES, ("GRPO", "Dr. GRPO", "DAPO", "GSPO")))
-    learn = drawn("loss", lines([("sft", "SFT, help desk")], "desk", lambda m: m.get("loss"), 3) +
+    learn = curves("loss", lines([("sft", "SFT, help desk")], "desk", lambda m: m.get("loss"), 3) +
                   [(w, COLOURS[1], p) for w, _, p in lines([("sft", "SFT, sums")], "sums", lambda m: m.get("loss"), 3)], "step")
-    scorers = drawn("accuracy on the step's rows, mean of 6", lines([("reward", "comparisons"), ("ensemble", "ensemble")], "desk",
+    scorers = curves("accuracy on the step's rows, mean of 6", lines([("reward", "comparisons"), ("ensemble", "ensemble")], "desk",
                                                                    lambda m: m.get("accuracy"), 6) +
                     [(w, COLOURS[2], p) for w, _, p in lines([("process", "steps (sums)")], "sums", lambda m: m.get("accuracy"), 6)], "step")
     print(picture([
         learn, scorers,
-        drawn("pairs told right by the policy, mean of 6", lines(pairs, "desk", lambda m: m.get("rewards/accuracies"), 6), "step"),
-        drawn("score of the answers", lines(ONLINE, "desk", score_of), "iteration"),
-        drawn("KL to SFT, nats an answer", lines(ONLINE, "desk", lambda m: m.get("objective/kl")), "iteration"),
-        drawn("reward: right sums, mean of 3", lines(rules, "sums", score_of, 3), "iteration")], [], 60))
+        curves("pairs told right by the policy, mean of 6", lines(pairs, "desk", lambda m: m.get("rewards/accuracies"), 6), "step"),
+        curves("score of the answers", lines(ONLINE, "desk", score_of), "iteration"),
+        curves("KL to SFT, nats an answer", lines(ONLINE, "desk", lambda m: m.get("objective/kl")), "iteration"),
+        curves("reward: right sums, mean of 3", lines(rules, "sums", score_of, 3), "iteration")], [], 60))
 
-
-HEIGHT_OF_LEGEND = 232
 
 if __name__ == "__main__":
     {"make": make, "table": table, "plot": plot}[sys.argv[1]](*sys.argv[2:])
