@@ -122,6 +122,8 @@ static void test_refused(void **state)
     expect_refused("$HONE " EXPORT "--output no --format peft", "has no adapter");
     expect_refused("$HONE export --model golden/models/gemma3 --format gguf --output no.gguf", "which layers have a window");
     expect_refused("$HONE export --model golden/models/llama --output no/where/x.gguf --format gguf", "cannot write");
+    write_tokenizer("words");
+    expect_refused("$HONE " EXPORT "--tokenizer words --format gguf --output no.gguf", "the vocabulary of a Hugging Face folder");
     expect_refused("$HONE " EXPORT "--output x --format gguf", "--output 'x' does not end in .gguf");
     expect_refused("$HONE " EXPORT "--output x.gguf", "say --format gguf");
     expect_refused("$HONE " EXPORT "--output x --type q8_0", "is for --format gguf");

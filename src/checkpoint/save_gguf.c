@@ -98,13 +98,15 @@ static void put_config(struct gguf_out *g, const struct config *c)
         put_f32(g, a, "final_logit_softcapping", c->final_cap);
 }
 
-/* The vocabulary and the template. */
+/* The vocabulary and the template, as the GGUF that the model came from has them. */
 static int put_text(struct gguf_out *g, const struct model *m, struct err *err)
 {
-    (void)err;
+    if (m->tokenizer && !m->gguf.n_values)
+        return err_set(err, "'%s' cannot be a GGUF yet: the vocabulary of a Hugging Face folder cannot be written into one, and llama.cpp needs it",
+                       m->path);
     if (!m->tokenizer)
         gguf_out_str(g, "tokenizer.ggml.model", "no_vocab", strlen("no_vocab"));
-    for (size_t i = 0; i < m->gguf.n_values; i++)
+    for (size_t i = 0; m->tokenizer && i < m->gguf.n_values; i++)
         if (!strncmp(m->gguf.values[i].key, "tokenizer.", strlen("tokenizer.")))
             gguf_out_copy(g, &m->gguf.values[i]);
     return 0;
