@@ -141,17 +141,24 @@ static enum MHD_Result send_list(struct MHD_Connection *c)
     return ok;
 }
 
-/* The body of one answer of the CDN. */
+/* The body of one answer, with bytes of its own: whoever asked may be gone, and the files too, while it is still being sent. */
 struct body {
-    const struct held *h;
-    size_t from, sent, cut;
+    char *data;
+    size_t size, from, cut;
     bool damaged;
 };
+
+static void body_free(void *user)
+{
+    struct body *b = user;
+    free(b->data);
+    free(b);
+}
 
 static ssize_t give(void *user, uint64_t at, char *to, size_t room)
 {
     struct body *b = user;
-    size_t left = b->h->size - b->from - (size_t)at, n = room < left ? room : left;
+    size_t left = b->size - b->from - (size_t)at, n = room < left ? room : left;
     if (b->cut && at >= b->cut)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (b->cut && n > b->cut - at)
@@ -160,9 +167,9 @@ static ssize_t give(void *user, uint64_t at, char *to, size_t room)
         usleep((useconds_t)hub_faults.drip);
         n = n < 1024 ? n : 1024;
     }
-    memcpy(to, b->h->data + b->from + at, n);
-    if (b->damaged && b->from + at <= b->h->size / 2 && b->from + at + n > b->h->size / 2)
-        to[b->h->size / 2 - b->from - at] ^= 1;
+    memcpy(to, b->data + b->from + at, n);
+    if (b->damaged && b->from + at <= b->size / 2 && b->from + at + n > b->size / 2)
+        to[b->size / 2 - b->from - at] ^= 1;
     hub_seen.bytes += n;
     return (ssize_t)n;
 }
@@ -174,7 +181,9 @@ static enum MHD_Result send_file(struct MHD_Connection *c, const struct held *h)
     struct body *b = xcalloc(1, sizeof *b);
     char etag[80], part[100];
     snprintf(etag, sizeof etag, h->lfs ? "\"cdn-%.20s\"" : "\"%s\"", h->hash); /* the hub's own is git's name of the content */
-    b->h = h;
+    b->data = xmalloc(h->size + 1);
+    memcpy(b->data, h->data, h->size);
+    b->size = h->size;
     b->damaged = hub_faults.damaged;
     if (range && h->lfs) {
         hub_seen.ranges++;
@@ -186,14 +195,14 @@ static enum MHD_Result send_file(struct MHD_Connection *c, const struct held *h)
     if (partial && hub_faults.wrong_range)
         b->from--;
     if (b->from >= h->size && partial) {
-        free(b);
+        body_free(b);
         return send_text(c, 416, "", NULL);
     }
     if (h->lfs && hub_faults.cuts > 0) {
         hub_faults.cuts--;
         b->cut = hub_faults.cut_after;
     }
-    struct MHD_Response *r = MHD_create_response_from_callback(h->size - b->from, 65536, give, b, free);
+    struct MHD_Response *r = MHD_create_response_from_callback(h->size - b->from, 65536, give, b, body_free);
     snprintf(part, sizeof part, "bytes %zu-%zu/%zu", b->from, h->size - 1, h->size);
     MHD_add_response_header(r, "ETag", etag);
     if (partial)
