@@ -8,9 +8,6 @@
 #define ALIGNMENT 32
 #define KEYS_CEILING ((size_t)1 << 30)
 
-static const uint32_t type_numbers[DTYPE_COUNT] = {
-    [DTYPE_F32] = 0, [DTYPE_F16] = 1, [DTYPE_Q4_0] = 2, [DTYPE_Q4_1] = 3, [DTYPE_Q8_0] = 8, [DTYPE_Q6_K] = 14, [DTYPE_BF16] = 30};
-
 static void put_u32(struct buf *b, uint32_t v)
 {
     buf_add(b, &v, sizeof v);
@@ -64,11 +61,6 @@ void gguf_out_f32(struct gguf_out *g, const char *key, float value)
     buf_add(start(g, key, GGUF_F32), &value, sizeof value);
 }
 
-void gguf_out_bool(struct gguf_out *g, const char *key, bool value)
-{
-    buf_add(start(g, key, GGUF_BOOL), value ? "\1" : "\0", 1);
-}
-
 void gguf_out_str(struct gguf_out *g, const char *key, const char *s, size_t n)
 {
     put_str(start(g, key, GGUF_STRING), s, n);
@@ -81,15 +73,9 @@ void gguf_out_strings(struct gguf_out *g, const char *key, const char *const *s,
         put_str(b, s[i], lens[i]);
 }
 
-static size_t number_bytes(enum gguf_type type)
-{
-    return type == GGUF_U8 || type == GGUF_I8 || type == GGUF_BOOL ? 1 : type == GGUF_U16 || type == GGUF_I16 ? 2
-           : type == GGUF_U64 || type == GGUF_I64 || type == GGUF_F64 ? 8 : 4;
-}
-
 void gguf_out_numbers(struct gguf_out *g, const char *key, enum gguf_type type, const void *numbers, size_t n)
 {
-    buf_add(start_array(g, key, type, n), numbers, n * number_bytes(type));
+    buf_add(start_array(g, key, type, n), numbers, n * gguf_value_bytes(type));
 }
 
 void gguf_out_copy(struct gguf_out *g, const struct gguf_value *v)
@@ -101,7 +87,7 @@ void gguf_out_copy(struct gguf_out *g, const struct gguf_value *v)
     else if (v->is_array)
         gguf_out_numbers(g, v->key, v->type, v->numbers, v->n);
     else
-        buf_add(start(g, v->key, v->type), v->numbers, number_bytes(v->type));
+        buf_add(start(g, v->key, v->type), v->numbers, gguf_value_bytes(v->type));
 }
 
 static size_t aligned(size_t n)
@@ -148,7 +134,7 @@ int gguf_out_write(const struct gguf_out *g, const char *path, const struct gguf
         put_u32(&head, (uint32_t)t->n_dims);
         for (int d = t->n_dims; d-- > 0;)
             put_u64(&head, t->shape[d]);
-        put_u32(&head, type_numbers[t->type]);
+        put_u32(&head, gguf_type_number(t->type));
         put_u64(&head, offset);
         offset += aligned(bytes_of(t));
     }

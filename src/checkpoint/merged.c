@@ -5,7 +5,8 @@
 
 #include "util/mem.h"
 
-void merged_row(float *to, const struct weight *w, const struct lora *lora, size_t row)
+/* W[row] + s B[row] A as floats. */
+static void merged_row(float *to, const struct weight *w, const struct lora *lora, size_t row)
 {
     const struct kernel *k = kernel();
     weight_row(w, row, to);
@@ -48,17 +49,11 @@ static void fill_vector(const void *user, size_t first, size_t n, float *to)
         to[i] = t->vector[i] + t->plus;
 }
 
-static char *name_of(const char *pattern, size_t layer)
-{
-    const char *at = strstr(pattern, "%zu");
-    return at ? xasprintf("%.*s%zu%s", (int)(at - pattern), pattern, layer, at + 3) : xstrdup(pattern);
-}
-
 static struct merged_tensor *add(struct merged *m, const char *pattern, size_t layer)
 {
     ARRAY_GROW(m->list, m->n + 1, m->capacity);
     struct merged_tensor *t = &m->list[m->n++];
-    *t = (struct merged_tensor){.name = name_of(pattern, layer)};
+    *t = (struct merged_tensor){.name = family_tensor_name(pattern, layer)};
     return t;
 }
 
@@ -66,7 +61,6 @@ static struct merged_tensor *add_matrix(struct merged *m, const char *pattern, s
 {
     struct merged_tensor *t = add(m, pattern, layer);
     t->weight = w;
-    t->turned = turned;
     t->n_dims = 2;
     t->shape[0] = turned ? w->in : w->out;
     t->shape[1] = turned ? w->out : w->in;

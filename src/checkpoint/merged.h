@@ -15,7 +15,6 @@ struct merged_tensor {
     const struct weight *weight;
     struct lora lora;
     size_t interleave;   /* head size: rows of each head are laid out for interleaved rotary pairs; 0: they are not */
-    bool turned;         /* as (in, out) */
     const float *vector; /* of a vector, `plus` being added to each number */
     float plus;
 };
@@ -25,9 +24,6 @@ struct merged {
     size_t n, capacity;
     float *rope_factors; /* owned: what a GGUF of Llama 3's scaling divides frequencies by, or NULL */
 };
-
-/* W[row] + s B[row] A as floats. */
-void merged_row(float *to, const struct weight *w, const struct lora *lora, size_t row);
 
 /* All tensors of a model with an adapter (NULL: none) and, in a folder only, a head (NULL: none).  Model, adapter and head must outlive it. */
 void merged_init(struct merged *m, const struct model *model, const struct adapter *adapter, const struct head *head, bool gguf);

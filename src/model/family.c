@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "util/mem.h"
+
 /* What most families have in common: the names of Llama's tensors. */
 #define LAYER "model.layers.%zu."
 #define ENDS                                                                                                                   \
@@ -203,6 +205,12 @@ const struct family *family_find(const char *name, bool gguf)
             return &families[i];
     }
     return NULL;
+}
+
+char *family_tensor_name(const char *pattern, size_t layer)
+{
+    const char *at = strstr(pattern, "%zu");
+    return at ? xasprintf("%.*s%zu%s", (int)(at - pattern), pattern, layer, at + 3) : xstrdup(pattern);
 }
 
 const char *family_names(void)

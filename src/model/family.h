@@ -77,6 +77,9 @@ struct family {
 /* By model_type, or by a GGUF's general.architecture; NULL where it is unknown. */
 const struct family *family_find(const char *name, bool gguf);
 
+/* A row's name of a tensor, for a layer; a fresh string. */
+char *family_tensor_name(const char *pattern, size_t layer);
+
 /* Names of the families known, for messages: "llama, mistral, ..". */
 const char *family_names(void);
 

@@ -63,6 +63,19 @@ static const struct {
     [41] = {DTYPE_COUNT, {"Q1_0", 128, 18}},
 };
 
+size_t gguf_value_bytes(enum gguf_type type)
+{
+    return value_types[type].bytes;
+}
+
+uint32_t gguf_type_number(enum dtype type)
+{
+    uint32_t number = 0;
+    while (tensor_types[number].type != type)
+        number++;
+    return number;
+}
+
 /* What a number stands for, or NULL; *type is DTYPE_COUNT where it is none of ours. */
 static const struct dtype_info *tensor_type(enum dtype *type, uint32_t number)
 {

@@ -96,6 +96,10 @@ int gguf_f32_array(float **out, size_t *n, const struct gguf *g, const char *key
 int gguf_str_array(const char *const **out, const size_t **lens, size_t *n, const struct gguf *g,
                    const char *key, struct err *err);
 
+/* For the writer: the bytes of a single number or bool, and ggml's number of a type of ours. */
+size_t gguf_value_bytes(enum gguf_type type);
+uint32_t gguf_type_number(enum dtype type);
+
 /* For a key that must be there: 0, or -1 and a sentence. */
 int gguf_require(const struct gguf *g, const char *key, struct err *err);
 

@@ -23,19 +23,12 @@ static const struct tensor_file *files(const struct model *m)
     return is_gguf(m->path) ? &m->gguf.tensors : &m->tensors;
 }
 
-/* A pattern's name for layer l. */
-static char *name_of(const char *pattern, size_t l)
-{
-    const char *at = strstr(pattern, "%zu");
-    return at ? xasprintf("%.*s%zu%s", (int)(at - pattern), pattern, l, at + 3) : xstrdup(pattern);
-}
-
 /* The tensor that both names stand for, by the one of the file at hand; `missing`: it may be missing, and then no sentence is set. */
 static const struct tensor *look_up(const struct model *m, const char *hf, const char *gguf, size_t l, bool missing, struct err *err)
 {
     const struct family *f = m->config.family;
     size_t prefix = f->prefix && !is_gguf(m->path) && !strncmp(hf, f->prefix, strlen(f->prefix)) ? strlen(f->prefix) : 0;
-    char *name = name_of(is_gguf(m->path) ? gguf : hf, l);
+    char *name = family_tensor_name(is_gguf(m->path) ? gguf : hf, l);
     const struct tensor *t = prefix && !tensor_find(files(m), name) ? tensor_find(files(m), name + prefix) : NULL;
     if (t)
         memmove(name, name + prefix, strlen(name + prefix) + 1);
@@ -383,7 +376,7 @@ void model_release(struct model *m)
 
 static size_t describe(struct model *m, const char *pattern, size_t l, size_t rows, size_t cols, bool turned)
 {
-    char *name = name_of(pattern, l);
+    char *name = family_tensor_name(pattern, l);
     size_t offset = params_add(&m->params, name, rows, cols, rows == 1 ? 1 : 2, rows != 1);
     m->params.list[m->params.n_list - 1].turned = turned;
     free(name);
