@@ -574,8 +574,12 @@ INLINE vec weights_of(const struct block_of *b, size_t j, const enum dtype type,
 INLINE void unpack_as(float *panel, const uint8_t *in, size_t k, const enum dtype type)
 {
     float room[4 * PANEL];
+    const struct panel_shape shape = panel_shape(type);
+    const size_t next = k / 32 * (shape.head + 32 * shape.row); /* what follows is wanted next */
     for (size_t i = 0; i < k; i += 32) {
         const struct block_of b = block_at(in, room, type);
+        for (size_t line = 0; line < b.bytes; line += 64)
+            __builtin_prefetch(in + next + line, 0, 2);
         const size_t n = k - i < 32 ? k - i : 32;
         for (size_t j = 0; j < n; j++)
 #pragma GCC unroll 8

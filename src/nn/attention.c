@@ -148,6 +148,13 @@ static void finish_scores(float *scores, const struct attention_shape *s, const 
     }
 }
 
+/* Ask for n floats that a few rows will go through sooner than memory gives them. */
+static void ask_for(const float *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64 / sizeof *p)
+        __builtin_prefetch(p + i);
+}
+
 static void forward_block(float *out, float *stats, const float *q, const float *layer,
                           const struct attention_shape *s, const struct block *b)
 {
@@ -155,17 +162,24 @@ static void forward_block(float *out, float *stats, const float *q, const float 
     size_t d = s->head_dim, pad = padded(d), group = s->heads / s->kv_heads, rows = b->n * group;
     float *x = scratch(SCRATCH_ATTENTION, rows * (2 * pad + KV_TILE + 2));
     float *y = x + rows * pad, *scores = y + rows * pad, *max = scores + rows * KV_TILE, *sum = max + rows;
+    size_t pos = b->run->pos + b->first, last = pos / KV_TILE, tile = first_seen(s, pos) / KV_TILE;
+    bool few = rows <= k->tile_rows;
+    if (few)
+        ask_for(keys_of(layer, s, b->run->tiles[tile], b->kv_head), d * KV_TILE);
     gather(x, q, s, b, pad);
     memset(y, 0, rows * pad * sizeof(float));
     for (size_t r = 0; r < rows; r++) {
         max[r] = -INFINITY;
         sum[r] = 0;
     }
-    size_t pos = b->run->pos + b->first, last = pos / KV_TILE;
-    for (size_t t = first_seen(s, pos) / KV_TILE; t <= last; t++) {
+    for (size_t t = tile; t <= last; t++) {
         /* keys that none of the rows sees have weight 0, and need not be added */
         size_t seen = t == last ? (pos % KV_TILE + b->n + PANEL - 1) / PANEL * PANEL : KV_TILE;
+        if (few)
+            ask_for(values_of(layer, s, b->run->tiles[t], b->kv_head), seen * pad);
         score(scores, x, pad, keys_of(layer, s, b->run->tiles[t], b->kv_head), d, seen, rows);
+        if (few && t < last)
+            ask_for(keys_of(layer, s, b->run->tiles[t + 1], b->kv_head), d * KV_TILE);
         finish_scores(scores, s, b, pos, t);
         for (size_t r = 0; r < rows; r++) {
             float *row = scores + r * KV_TILE, keep = 1;

@@ -134,9 +134,11 @@ static void add_units(struct block *b, const struct product *p, size_t first, si
 #define NEAR_K 1024
 #define NEAR_ROWS 48
 
-/* Where few rows pass, a piece of a panel should not leave the nearest cache before the last of them is through. */
+/* Where few rows pass, a piece of a panel should not leave the nearest cache before the last of them is through; more panels go through
+ * the same x then, which comes from further away than they do. */
 #define SHORT_ROWS 48
 #define SHORT_K 128
+#define SHORT_GROUP 4
 
 /* Some k of a panel. */
 struct piece {
@@ -195,7 +197,7 @@ static void run_units(const struct unit *u, size_t n_units)
 {
     const struct product *p = u->p;
     const float *start = p->start;
-    float *room = scratch(SCRATCH_TILE, GROUP * NEAR_K * PANEL);
+    float *room = scratch(SCRATCH_TILE, SHORT_GROUP * NEAR_K * PANEL);
     for (size_t which = 0; which < p->n_terms; which++, start = p->y) {
         const struct term *t = &p->terms[which];
         if (run_few(u, n_units, which, start))
@@ -205,9 +207,9 @@ static void run_units(const struct unit *u, size_t n_units)
         size_t step = short_pieces ? SHORT_K : NEAR_K;
         for (size_t from = 0; from < depth(t); from += step, start = p->y) {
             size_t some = smaller(step, depth(t) - from);
-            struct piece pieces[GROUP];
+            struct piece pieces[SHORT_GROUP];
             for (size_t i = 0; i < n_units; i++) {
-                pieces[i] = piece_of(t, &u[i], from, some, room + i * NEAR_K * PANEL);
+                pieces[i] = piece_of(t, &u[i], from, some, room + (short_pieces ? 0 : i) * NEAR_K * PANEL);
                 if (short_pieces)
                     multiply(&u[i], which, start, pieces[i], from, some, 0, u->n);
             }
@@ -242,7 +244,7 @@ static size_t take(stretch *s, const struct block *b, bool own, size_t *at)
         if (from >= to)
             return 0;
         const struct unit *u = &b->units[from];
-        while (own && n < GROUP && from + n < to && u[n].p == u->p && u[n].first == u->first)
+        while (own && n < (u->n <= SHORT_ROWS ? SHORT_GROUP : GROUP) && from + n < to && u[n].p == u->p && u[n].first == u->first)
             n++;
         *at = own ? from : to - 1;
         uint64_t rest = own ? (uint64_t)to << 32 | (from + n) : (uint64_t)(to - 1) << 32 | from;
