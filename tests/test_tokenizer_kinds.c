@@ -14,6 +14,9 @@
 #include <sodium.h>
 
 #include "data/encode.h"
+#include "tokenizer/describe.h"
+#include "tokenizer/json_out.h"
+#include "tokenizer/same.h"
 #include "tokenizer/tokenizer.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -166,6 +169,62 @@ static void expect_whole(const struct tokenizer *t, const json_t *want)
     ids_release(&ids);
 }
 
+/* What a GGUF would say of it, and what is made of that, is the same tokenizer; returns how much of it: "" for nothing. */
+static const char *describe(const struct tokenizer *t, const json_t *want, const json_t *texts, const json_t *pool)
+{
+    const char *name = json_string_value(get(want, "name"));
+    struct description d;
+    struct err err = {""};
+    struct buf text;
+    size_t n = tokenizer_size(t) + 3; /* ids of a model that has more than its tokenizer */
+    if (tokenizer_describe(&d, t, n, &err))
+        return "";
+    assert_int_equal(d.types[n - 1], 5);
+    struct tokenizer *again = tokenizer_from_parts(&d.parts, &err);
+    if (!again)
+        fail_msg("%s: %s", name, err.text);
+    buf_init(&text, 1 << 20);
+    if (tokenizer_same(t, again, SAME_INNER_TEXTS, &text, &err) != 1)
+        fail_msg("%s is described as another: '%s'", name, text.data);
+    bool whole = tokenizer_same(t, again, SAME_ALL_TEXTS, &text, &err) == 1;
+    if (whole)
+        expect_texts(again, want, texts, pool);
+    assert_int_equal(tokenizer_prefix(again)->n, tokenizer_prefix(t)->n);
+    assert_int_equal(tokenizer_suffix(again)->n, tokenizer_suffix(t)->n);
+    tokenizer_free(again);
+    description_release(&d);
+    buf_release(&text);
+    return whole ? "whole" : "text alone";
+}
+
+/* The same tokenizer by way of a tokenizer.json. */
+static void expect_written(const struct tokenizer_parts *parts, const json_t *want, const json_t *texts, const json_t *pool)
+{
+    struct err err = {""};
+    char *text = tokenizer_parts_to_json(parts, &err);
+    struct tokenizer *t = text ? tokenizer_from_json(text, strlen(text), &err) : NULL;
+    if (!t)
+        fail_msg("%s: %s", json_string_value(get(want, "name")), err.text);
+    expect_texts(t, want, texts, pool);
+    tokenizer_free(t);
+    free(text);
+}
+
+/* How much of each a GGUF can say; the others: nothing. */
+static const struct {
+    const char *name, *much;
+} gguf_says[] = {{"llama-2", "whole"},           {"gemma", "whole"},          {"phi-3", "text alone"},  {"gemma-added", "text alone"},
+               {"llama-first", "text alone"}, {"mistral-always", "text alone"}, {"never", "text alone"},
+               {"metaspace-split", "text alone"}};
+
+static const char *expected_of(const char *name, bool byte_level)
+{
+    for (size_t i = 0; !byte_level && i < sizeof gguf_says / sizeof *gguf_says; i++)
+        if (strcmp(gguf_says[i].name, name) == 0)
+            return gguf_says[i].much;
+    return byte_level ? "whole" : "";
+}
+
 static void expect_variants(const char *path, const char *base_path)
 {
     json_t *o = load(path), *texts = load(GOLDEN "texts.json"), *other = base_path ? load(base_path) : NULL, *v;
@@ -182,6 +241,9 @@ static void expect_variants(const char *path, const char *base_path)
             fail_msg("%s: %s", json_string_value(get(v, "name")), err.text);
         expect_texts(t, v, texts, get(texts, "pool"));
         expect_whole(t, v);
+        const char *name = json_string_value(get(v, "name")), *said = describe(t, v, texts, get(texts, "pool"));
+        if (strcmp(said, expected_of(name, base_path != NULL)) != 0)
+            fail_msg("of %s a GGUF says '%s' instead of '%s'", name, said, expected_of(name, base_path != NULL));
         tokenizer_free(t);
     }
     json_decref(o);
@@ -294,6 +356,7 @@ static void test_named(void **state)
         const char *name = json_string_value(get(v, "name"));
         struct parts s = parts_of(get(golden, "base"), "gpt2", name);
         s.p.bos = 1;
+        expect_written(&s.p, v, texts, get(texts, "pool"));
         struct tokenizer *t = from_parts(&s, name);
         assert_int_equal(tokenizer_prefix(t)->n, strcmp(name, "llama-bpe") == 0 || strcmp(name, "tekken") == 0);
         expect_texts(t, v, texts, get(texts, "pool"));
@@ -316,6 +379,7 @@ static void test_gemma4(void **state)
             continue;
         struct parts s = parts_of(get(o, "base"), "gemma4", NULL);
         s.p.unk = 0;
+        expect_written(&s.p, v, texts, get(texts, "pool"));
         struct tokenizer *t = from_parts(&s, "gemma4");
         expect_texts(t, v, texts, get(texts, "pool"));
         tokenizer_free(t);
@@ -355,6 +419,8 @@ static void test_spm(void **state)
                                                sodium_base64_VARIANT_ORIGINAL), 0);
             s.p.charsmap = s.charsmap;
         }
+        if (!is_t5)
+            expect_written(&s.p, v, texts, get(o, "pool"));
         struct tokenizer *t = from_parts(&s, name);
         assert_int_equal(tokenizer_prefix(t)->n, !is_t5);
         assert_int_equal(tokenizer_suffix(t)->n, is_t5);

@@ -61,6 +61,12 @@ void gguf_out_f32(struct gguf_out *g, const char *key, float value)
     buf_add(start(g, key, GGUF_F32), &value, sizeof value);
 }
 
+void gguf_out_bool(struct gguf_out *g, const char *key, bool value)
+{
+    unsigned char byte = value;
+    buf_add(start(g, key, GGUF_BOOL), &byte, 1);
+}
+
 void gguf_out_str(struct gguf_out *g, const char *key, const char *s, size_t n)
 {
     put_str(start(g, key, GGUF_STRING), s, n);
@@ -70,7 +76,7 @@ void gguf_out_strings(struct gguf_out *g, const char *key, const char *const *s,
 {
     struct buf *b = start_array(g, key, GGUF_STRING, n);
     for (size_t i = 0; i < n; i++)
-        put_str(b, s[i], lens[i]);
+        put_str(b, s[i], lens ? lens[i] : strlen(s[i]));
 }
 
 void gguf_out_numbers(struct gguf_out *g, const char *key, enum gguf_type type, const void *numbers, size_t n)

@@ -25,7 +25,9 @@ void gguf_out_init(struct gguf_out *g);
 void gguf_out_release(struct gguf_out *g);
 void gguf_out_u32(struct gguf_out *g, const char *key, uint32_t value);
 void gguf_out_f32(struct gguf_out *g, const char *key, float value);
+void gguf_out_bool(struct gguf_out *g, const char *key, bool value);
 void gguf_out_str(struct gguf_out *g, const char *key, const char *s, size_t n);
+/* lens: NULL if they end with a 0 byte */
 void gguf_out_strings(struct gguf_out *g, const char *key, const char *const *s, const size_t *lens, size_t n);
 /* type: GGUF_I32 or GGUF_F32 */
 void gguf_out_numbers(struct gguf_out *g, const char *key, enum gguf_type type, const void *numbers, size_t n);

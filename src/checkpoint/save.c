@@ -9,6 +9,7 @@
 
 #include "checkpoint/merged.h"
 #include "checkpoint/safetensors_out.h"
+#include "checkpoint/text_out.h"
 #include "model/safetensors.h"
 #include "util/buf.h"
 #include "util/file.h"
@@ -246,24 +247,6 @@ int adapter_save(const struct adapter *a, const struct head *head, const struct 
     return put_in_place(t, folder, rc, err);
 }
 
-static int copy_file(const char *from_folder, const char *to_folder, const char *name, struct err *err)
-{
-    char *from = path_join(from_folder, name);
-    int rc = 0;
-    if (file_exists(from)) {
-        struct buf b;
-        buf_init(&b, (size_t)1 << 30);
-        rc = file_read(from, &b, err);
-        char *to = path_join(to_folder, name);
-        if (rc == 0)
-            rc = file_write(to, b.data, b.len, err);
-        free(to);
-        buf_release(&b);
-    }
-    free(from);
-    return rc;
-}
-
 static int write_model(const char *path, const struct model *m, const struct adapter *a, const struct head *head, enum dtype type, struct err *err)
 {
     struct merged all;
@@ -282,8 +265,6 @@ static int write_model(const char *path, const struct model *m, const struct ada
 int model_save(const struct model *m, const struct adapter *a, const struct head *head, const struct head_notes *notes, enum dtype type,
                const char *folder, struct err *err)
 {
-    static const char *const text_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                             "chat_template.jinja", "generation_config.json"};
     char *t = temporary_folder(folder, err);
     if (!t)
         return -1;
@@ -293,8 +274,8 @@ int model_save(const struct model *m, const struct adapter *a, const struct head
         rc = write_in(t, "config.json", config, err);
     if (rc == 0 && head)
         rc = write_notes(notes, t, err);
-    for (size_t i = 0; rc == 0 && file_is_dir(m->path) && i < sizeof text_files / sizeof *text_files; i++)
-        rc = copy_file(m->path, t, text_files[i], err);
+    if (rc == 0 && text_to_folder(m, t, err) < 0)
+        rc = -1;
     free(weights);
     free(config);
     return put_in_place(t, folder, rc, err);

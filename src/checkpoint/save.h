@@ -34,7 +34,7 @@ int adapter_save(const struct adapter *a, const struct head *head, const struct 
                  const char *base_model, const char *folder, struct err *err);
 
 /* The model, with an adapter added to its weights (NULL: none) and a head (NULL: none), as a Hugging Face folder of a type (F32, F16 or
- * BF16); the tokenizer's files are copied from where the model came from, if it was a folder. */
+ * BF16), with its tokenizer and template (text_out.h) unless a tokenizer.json cannot hold it. */
 int model_save(const struct model *m, const struct adapter *a, const struct head *head, const struct head_notes *notes, enum dtype type,
                const char *folder, struct err *err);
 

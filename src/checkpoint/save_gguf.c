@@ -7,6 +7,7 @@
 
 #include "checkpoint/gguf_out.h"
 #include "checkpoint/merged.h"
+#include "checkpoint/text_out.h"
 #include "util/mem.h"
 
 /* Mistral has no architecture of its own there. */
@@ -98,20 +99,6 @@ static void put_config(struct gguf_out *g, const struct config *c)
         put_f32(g, a, "final_logit_softcapping", c->final_cap);
 }
 
-/* The vocabulary and the template, as the GGUF that the model came from has them. */
-static int put_text(struct gguf_out *g, const struct model *m, struct err *err)
-{
-    if (m->tokenizer && !m->gguf.n_values)
-        return err_set(err, "'%s' cannot be a GGUF yet: the vocabulary of a Hugging Face folder cannot be written into one, and llama.cpp needs it",
-                       m->path);
-    if (!m->tokenizer)
-        gguf_out_str(g, "tokenizer.ggml.model", "no_vocab", strlen("no_vocab"));
-    for (size_t i = 0; m->tokenizer && i < m->gguf.n_values; i++)
-        if (!strncmp(m->gguf.values[i].key, "tokenizer.", strlen("tokenizer.")))
-            gguf_out_copy(g, &m->gguf.values[i]);
-    return 0;
-}
-
 int model_save_gguf(const struct model *m, const struct adapter *a, enum dtype type, const char *path, struct err *err)
 {
     if (refuse(m, err))
@@ -120,7 +107,7 @@ int model_save_gguf(const struct model *m, const struct adapter *a, enum dtype t
     struct merged all;
     gguf_out_init(&g);
     put_config(&g, &m->config);
-    int rc = put_text(&g, m, err);
+    int rc = text_to_gguf(&g, m, err);
     if (rc == 0) {
         merged_init(&all, m, a, NULL, true);
         struct gguf_out_tensor *list = xcalloc(all.n, sizeof *list);

@@ -7,6 +7,7 @@
 #include "cmd/base.h"
 #include "cmd/commands.h"
 #include "kernel/pack.h"
+#include "tokenizer/same.h"
 #include "util/file.h"
 #include "util/mem.h"
 #include "util/rng.h"
@@ -151,6 +152,34 @@ static int compare(const struct export_job *j, const struct net *from, const str
     return rc;
 }
 
+/* Do both read texts in the same way?  Says on standard error where they do not: numbers are one thing, what they stand for another. */
+static int compare_text(const struct export_job *j, const struct model *to, struct err *err)
+{
+    const struct model *from = &j->from.model;
+    const char *output = j->args->output;
+    struct buf text;
+    if (!from->tokenizer)
+        return 0;
+    if (!to->tokenizer) {
+        fprintf(stderr, "export: warning: '%s' has no tokenizer, as its format has no place for the one of '%s': name one with --tokenizer\n", output,
+                j->args->base.model);
+        return 0;
+    }
+    buf_init(&text, 1 << 20);
+    int plain = tokenizer_same(from->tokenizer, to->tokenizer, SAME_PLAIN_TEXTS, &text, err);
+    int same = plain > 0 ? tokenizer_same(from->tokenizer, to->tokenizer, SAME_ALL_TEXTS, &text, err) : plain;
+    if (same == 0) {
+        struct buf quoted;
+        buf_init(&quoted, 1 << 20);
+        buf_json_str(&quoted, text.data, text.len);
+        fprintf(stderr, "export: warning: '%s' does not make the same tokens of every text%s, as its format cannot say all that the tokenizer does; such a text is %s\n",
+                output, plain ? " with special tokens in it" : "", quoted.data);
+        buf_release(&quoted);
+    }
+    buf_release(&text);
+    return same < 0 ? -1 : 0;
+}
+
 static int check(const struct export_job *j, struct err *err)
 {
     const struct export_args *a = j->args;
@@ -174,6 +203,8 @@ static int check(const struct export_job *j, struct err *err)
     }
     if (rc == 0)
         rc = compare(j, &from, &to, err);
+    if (rc == 0 && to.model == &model)
+        rc = compare_text(j, &model, err);
     head_release(&head);
     adapter_release(&adapter);
     model_release(&model);

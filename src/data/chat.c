@@ -531,63 +531,47 @@ static json_t *read_json(const char *folder, const char *name, struct err *err)
     return root;
 }
 
-static struct chat_template *from_config(const char *folder, const json_t *root, struct err *err)
+int chat_template_source(struct buf *out, const char *folder, struct err *err)
 {
-    const json_t *value = find_in_config(root);
-    if (!json_is_string(value)) {
-        err_set(err,
-                "'%s/tokenizer_config.json' has no chat_template, and there is no chat_template.jinja "
-                "beside it",
-                folder);
-        return NULL;
+    char *path = path_join(folder, "chat_template.jinja"), *config_path = path_join(folder, "tokenizer_config.json");
+    json_t *config = NULL;
+    int rc = 0;
+    buf_clear(out);
+    if (file_exists(path)) {
+        rc = file_read(path, out, err) ? -1 : 1;
+    } else if (file_exists(config_path)) {
+        config = read_json(folder, "tokenizer_config.json", err);
+        const json_t *value = find_in_config(config);
+        if (json_is_string(value))
+            buf_add(out, json_string_value(value), json_string_length(value));
+        rc = !config ? -1 : json_is_string(value);
     }
-    struct chat_template *t = chat_template_new(json_string_value(value), json_string_length(value), err);
-    if (!t)
-        err_prefix(err, "'%s/tokenizer_config.json'", folder);
-    return t;
-}
-
-static struct chat_template *from_jinja(const char *path, struct err *err)
-{
-    struct buf text;
-    buf_init(&text, MAX_TEMPLATE);
-    struct chat_template *t = NULL;
-    if (!file_read(path, &text, err)) {
-        t = chat_template_new(text.data, text.len, err);
-        if (!t)
-            err_prefix(err, "'%s'", path);
-    }
-    buf_release(&text);
-    return t;
+    if (rc == 1 && out->overflow)
+        rc = err_set(err, "the chat template of '%s' is longer than %zu bytes", folder, out->ceiling);
+    json_decref(config);
+    free(path);
+    free(config_path);
+    return rc;
 }
 
 struct chat_template *chat_template_open(const char *folder, struct err *err)
 {
-    char *path = path_join(folder, "chat_template.jinja");
-    struct err why;
-    json_t *config = read_json(folder, "tokenizer_config.json", &why),
-           *map = read_json(folder, "special_tokens_map.json", NULL);
-    char *config_path = path_join(folder, "tokenizer_config.json");
     struct chat_template *t = NULL;
-    if (file_exists(path))
-        t = from_jinja(path, err);
-    else if (config)
-        t = from_config(folder, config, err);
-    else if (file_exists(config_path))
-        err_set(err, "%s", why.text);
-    else
-        err_set(err,
-                "'%s' has no chat template: neither chat_template.jinja nor tokenizer_config.json "
-                "is there",
-                folder);
+    struct buf text;
+    buf_init(&text, MAX_TEMPLATE);
+    int found = chat_template_source(&text, folder, err);
+    if (found == 0)
+        err_set(err, "'%s' has no chat template: there is no chat_template.jinja, and no chat_template in a tokenizer_config.json", folder);
+    if (found > 0 && !(t = chat_template_new(text.data, text.len, err)))
+        err_prefix(err, "the chat template of '%s'", folder);
     if (t) {
+        json_t *config = read_json(folder, "tokenizer_config.json", NULL), *map = read_json(folder, "special_tokens_map.json", NULL);
         set_tokens(t, config);
         set_tokens(t, map);
+        json_decref(config);
+        json_decref(map);
     }
-    json_decref(config);
-    json_decref(map);
-    free(path);
-    free(config_path);
+    buf_release(&text);
     return t;
 }
 

@@ -48,6 +48,9 @@ struct chat_template *chat_template_new(const char *text, size_t n, struct err *
 struct chat_template *chat_template_open(const char *folder, struct err *err);
 void chat_template_free(struct chat_template *t);
 
+/* The text that chat_template_open() takes, as it stands in the folder, read or not: 1, 0 where there is none, -1 and a sentence. */
+int chat_template_source(struct buf *out, const char *folder, struct err *err);
+
 /* A variable that every render sees: bos_token, enable_thinking ..  Takes `value` over.  Not while other
  * threads render. */
 void chat_template_set(struct chat_template *t, const char *name, json_t *value);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/gguf_text.h"
 #include "model/safetensors.h"
 #include "util/file.h"
 #include "util/mem.h"
@@ -209,72 +210,6 @@ static int open_rope(struct model *m, struct err *err)
                ? -1 : 0;
 }
 
-/* A switch that the file may leave out: 1, 0, or -1 then. */
-static int said(int *out, const struct gguf *g, const char *key, struct err *err)
-{
-    bool value;
-    int rc = gguf_bool(&value, g, key, err);
-    *out = rc > 0 ? value : -1;
-    return rc < 0 ? -1 : 0;
-}
-
-/* An array of bytes, fresh for free(); NULL where there is none. */
-static int byte_array(unsigned char **out, size_t *n, const struct gguf *g, const char *key, struct err *err)
-{
-    int32_t *numbers = NULL;
-    *out = NULL;
-    if (gguf_i32_array(&numbers, n, g, key, err) < 0)
-        return -1;
-    if (numbers) {
-        *out = xmalloc(*n + 1);
-        for (size_t i = 0; i < *n; i++)
-            (*out)[i] = (unsigned char)numbers[i];
-    }
-    free(numbers);
-    return 0;
-}
-
-static int tokenizer_from_gguf(struct model *m, struct err *err)
-{
-    const struct gguf *g = &m->gguf;
-    struct tokenizer_parts p = {.bos = m->config.bos, .eos = m->config.eos};
-    int32_t *types = NULL;
-    float *scores = NULL;
-    unsigned char *charsmap = NULL;
-    size_t n_types = 0;
-    uint32_t unk = (uint32_t)-1;
-    const size_t *merge_lens;
-    int rc = gguf_str_array(&p.tokens, &p.token_lens, &p.n_tokens, g, "tokenizer.ggml.tokens", err);
-    if (rc > 0 && (gguf_str(&p.model, NULL, g, "tokenizer.ggml.model", err) < 0 ||
-                   gguf_str(&p.pre, NULL, g, "tokenizer.ggml.pre", err) < 0 ||
-                   gguf_i32_array(&types, &n_types, g, "tokenizer.ggml.token_type", err) < 0 ||
-                   gguf_f32_array(&scores, &p.n_scores, g, "tokenizer.ggml.scores", err) < 0 ||
-                   gguf_str_array(&p.merges, &merge_lens, &p.n_merges, g, "tokenizer.ggml.merges", err) < 0 ||
-                   byte_array(&charsmap, &p.charsmap_len, g, "tokenizer.ggml.precompiled_charsmap", err) ||
-                   gguf_u32(&unk, g, "tokenizer.ggml.unknown_token_id", err) < 0 ||
-                   said(&p.add_bos, g, "tokenizer.ggml.add_bos_token", err) ||
-                   said(&p.add_eos, g, "tokenizer.ggml.add_eos_token", err) ||
-                   said(&p.add_space_prefix, g, "tokenizer.ggml.add_space_prefix", err) ||
-                   said(&p.remove_extra_whitespaces, g, "tokenizer.ggml.remove_extra_whitespaces", err)))
-        rc = -1;
-    if (rc > 0 && n_types && n_types != p.n_tokens) {
-        err_set(err, "'%s': %zu token types for %zu tokens", m->path, n_types, p.n_tokens);
-        rc = -1;
-    }
-    if (rc > 0) {
-        p.types = types;
-        p.scores = scores;
-        p.charsmap = charsmap;
-        p.unk = unk == (uint32_t)-1 ? -1 : unk > INT32_MAX ? INT32_MAX : (int)unk;
-        m->tokenizer = tokenizer_from_parts(&p, err);
-        rc = m->tokenizer ? 1 : -1;
-    }
-    free(types);
-    free(scores);
-    free(charsmap);
-    return rc > 0 ? 0 : -1;
-}
-
 /* A special token as the chat template's variable. */
 static void set_token(struct model *m, const char *name, int32_t id)
 {
@@ -302,13 +237,18 @@ static int open_text(struct model *m, const char *folder, struct err *err)
         m->tokenizer = tokenizer_open(from, err);
         if (!m->tokenizer)
             return -1;
+        m->text_from = xstrdup(from);
         m->template = chat_template_open(from, &why);
     } else if (!gguf_find(&m->gguf, "tokenizer.ggml.tokens")) {
         snprintf(m->template_problem, sizeof m->template_problem,
                  "'%.150s' has no vocabulary (tokenizer.ggml.tokens): give one with --tokenizer", m->path);
         return 0; /* as above */
     } else {
-        if (tokenizer_from_gguf(m, err))
+        struct gguf_text own = {0};
+        if (gguf_text_open(&own, &m->gguf, m->config.bos, m->config.eos, err) > 0)
+            m->tokenizer = tokenizer_from_parts(&own.parts, err);
+        gguf_text_release(&own);
+        if (!m->tokenizer)
             return -1;
         const char *text = NULL;
         size_t n = 0;
@@ -370,6 +310,7 @@ void model_release(struct model *m)
     config_release(&m->config);
     gguf_release(&m->gguf);
     tensor_file_release(&m->tensors);
+    free(m->text_from);
     free(m->path);
     *m = (struct model){0};
 }

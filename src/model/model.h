@@ -32,6 +32,7 @@ struct model {
     struct tokenizer *tokenizer;    /* NULL where the folder has none */
     struct chat_template *template; /* NULL where there is none */
     char template_problem[256];     /* why there is none */
+    char *text_from;                /* the folder, or tokenizer.json, that the two come from; NULL: the GGUF itself, or there is no tokenizer */
 
     /* Full fine-tuning: all weights as floats, under Hugging Face's names. */
     bool trainable;

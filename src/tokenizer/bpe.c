@@ -95,6 +95,31 @@ int bpe_add_merge(struct bpe *b, const struct vocab *v, const char *left, size_t
     return 0;
 }
 
+static int by_rank(const void *a, const void *b)
+{
+    const struct bpe_merge *x = a, *y = b;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return (x->pair > y->pair) - (x->pair < y->pair);
+}
+
+struct bpe_merge *bpe_list(const struct bpe *b)
+{
+    struct bpe_merge *list = xreallocarray(NULL, b->n_used + 1, sizeof *list);
+    size_t n = 0;
+    for (size_t i = 0; i < b->n_slots; i++)
+        if (b->merges[i].pair != BPE_NO_PAIR)
+            list[n++] = b->merges[i];
+    qsort(list, n, sizeof *list, by_rank);
+    return list;
+}
+
+const struct bpe_merge *bpe_find(const struct bpe *b, int32_t left, int32_t right)
+{
+    const struct bpe_merge *m = find_merge(b, left, right);
+    return m->pair == BPE_NO_PAIR ? NULL : m;
+}
+
 static void heap_push(struct bpe_scratch *s, struct bpe_candidate c)
 {
     ARRAY_GROW(s->heap, s->heap_n + 1, s->heap_capacity);

@@ -54,6 +54,12 @@ int bpe_add_merge(struct bpe *b, const struct vocab *v, const char *left, size_t
 /* The same, given by ids. */
 void bpe_add_pair(struct bpe *b, int32_t left, int32_t right, int32_t whole, uint32_t rank);
 
+/* All n_used merges by rank, those of one rank by the ids of their parts; fresh, for free(). */
+struct bpe_merge *bpe_list(const struct bpe *b);
+
+/* The merge of two tokens, or NULL. */
+const struct bpe_merge *bpe_find(const struct bpe *b, int32_t left, int32_t right);
+
 /* Append the ids of a word of n bytes, n below 2^31. */
 void bpe_encode_word(const struct bpe *b, const struct vocab *v, struct bpe_scratch *s,
                      struct ids *out, const char *word, size_t n);

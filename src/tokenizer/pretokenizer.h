@@ -65,6 +65,15 @@ struct pretokenizer_traits {
     bool ignore_merges, nfc, add_bos;
 };
 
+/* The names that GGUF files have for pre-tokenizers; NULL: there are no more.  The first, "default", stands for no name. */
+const char *pretokenizer_name(size_t i);
+
+/* What stands behind a name (NULL: the default): patterns, up to a NULL, each of which takes the pieces of the one before apart and
+ * isolates its matches.  The very pointer pretokenizer_to_letters in their place says that what follows sees letters.  NULL and a
+ * sentence if the name is not known. */
+extern const char pretokenizer_to_letters[];
+const char *const *pretokenizer_patterns(const char *name, struct pretokenizer_traits *traits, struct err *err);
+
 /* All the steps of a pre-tokenizer that GGUF files name ("smollm", "llama-bpe", ..; NULL is "default", GPT-2's rule). */
 int pretokenizer_add_named(struct pretokenizer *p, const char *name, struct pretokenizer_traits *traits, struct err *err);
 

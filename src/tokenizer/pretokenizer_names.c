@@ -31,9 +31,9 @@
     "\uab70-\uabbf\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3" \
     "\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943"
 
-#define MAX_PATTERNS 7
+#define MAX_PATTERNS 7 /* the last is NULL */
 
-static const char to_letters[] = "letters"; /* instead of a pattern */
+const char pretokenizer_to_letters[] = "letters";
 
 enum rule {
     RULE_GPT2, RULE_DIGITS_GPT2, RULE_LLAMA3, RULE_QWEN2, RULE_QWEN35, RULE_DEEPSEEK_LLM, RULE_DEEPSEEK_CODER, RULE_DEEPSEEK3,
@@ -53,7 +53,7 @@ static const char *const patterns[][MAX_PATTERNS] = {
                            "(?<!\\s)\\s+$", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", "\\p{N}+"},
     [RULE_DEEPSEEK_CODER] = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", "\\p{N}"},
     [RULE_DEEPSEEK3] = {"\\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK_WORDS},
-    [RULE_FALCON] = {"[\\p{P}!-/:-@\\[-`{-~]+", GPT2, to_letters, "\\p{N}+", "[0-9][0-9][0-9]"},
+    [RULE_FALCON] = {"[\\p{P}!-/:-@\\[-`{-~]+", GPT2, pretokenizer_to_letters, "\\p{N}+", "[0-9][0-9][0-9]"},
     [RULE_GPT4O] = {CASED(UPPER, LOWER, CONTRACTIONS "?") "|\\p{N}{1,3}" SIGNS_OR_SLASH SPACES},
     [RULE_TEKKEN] = {CASED(UPPER, LOWER, "") "|\\p{N}" SIGNS_OR_SLASH SPACES},
     [RULE_BLOOM] = {" ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"},
@@ -139,7 +139,12 @@ static const struct {
 
 #define N_KNOWN (sizeof known / sizeof *known)
 
-int pretokenizer_add_named(struct pretokenizer *p, const char *name, struct pretokenizer_traits *traits, struct err *err)
+const char *pretokenizer_name(size_t i)
+{
+    return i < N_KNOWN ? known[i].name : NULL;
+}
+
+const char *const *pretokenizer_patterns(const char *name, struct pretokenizer_traits *traits, struct err *err)
 {
     size_t i = 0;
     while (i < N_KNOWN && strcmp(known[i].name, name ? name : "default") != 0)
@@ -151,14 +156,21 @@ int pretokenizer_add_named(struct pretokenizer *p, const char *name, struct pret
             buf_printf(&names, "%s%s", k ? ", " : "", known[k].name);
         err_set(err, "the pre-tokenizer '%.60s' is not supported: supported are %s", name, names.data);
         buf_release(&names);
-        return -1;
+        return NULL;
     }
     *traits = known[i].traits;
-    for (size_t k = 0; k < MAX_PATTERNS && patterns[known[i].rule][k]; k++) {
-        const char *pattern = patterns[known[i].rule][k];
-        if (pattern == to_letters ? pretokenizer_add_letters(p, err)
-                                  : pretokenizer_add_split(p, pattern, strlen(pattern), REGEX_FILE, SPLIT_ISOLATED, false, err))
+    return patterns[known[i].rule];
+}
+
+int pretokenizer_add_named(struct pretokenizer *p, const char *name, struct pretokenizer_traits *traits, struct err *err)
+{
+    const char *const *list = pretokenizer_patterns(name, traits, err);
+    if (!list)
+        return -1;
+    for (size_t i = 0; list[i]; i++)
+        if (list[i] == pretokenizer_to_letters
+                ? pretokenizer_add_letters(p, err)
+                : pretokenizer_add_split(p, list[i], strlen(list[i]), REGEX_FILE, SPLIT_ISOLATED, false, err))
             return -1;
-    }
     return 0;
 }

@@ -1,15 +1,18 @@
-"""Each export of hone, loaded by the tool that it is for, and the largest difference between their logits and the truth: what
-transformers and peft compute from the model and the adapter that hone was given.
-Usage: exports.py HONE"""
+"""Each export of hone, loaded by the tool that it is for: the largest difference between their logits and the truth, which is what
+transformers and peft compute from the model and the adapter that hone was given, and the tokens of many texts.
+Usage: exports.py HONE     HONE_MODEL=FILE.gguf: that model, too"""
 import contextlib
 import ctypes
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import warnings
 
+import tokenizers
 import torch
 import transformers
 
@@ -148,12 +151,111 @@ def reward_model(folder):
     report("llama: reward model in transformers, its score", abs((score[0] if isinstance(score, list) else score) - theirs), 1e-4)
 
 
+def llama_cpp_ids(path, texts):
+    import llama_cpp as c
+    with silent():
+        params = c.llama_model_default_params()
+        params.vocab_only = True
+        model = c.llama_model_load_from_file(path.encode(), params)
+        if not model:
+            raise RuntimeError(f"llama.cpp does not load {path}")
+        vocab, room = c.llama_model_get_vocab(model), (ctypes.c_int32 * 8192)()
+        ids = []
+        for text in texts:
+            raw = text.encode()
+            ids.append(room[:c.llama_tokenize(vocab, raw, len(raw), room, 8192, False, True)])
+        facts = {"bos": c.llama_vocab_bos(vocab), "eos": c.llama_vocab_eos(vocab), "add_bos": c.llama_vocab_get_add_bos(vocab),
+                 "template": (c.llama_model_chat_template(model, None) or b"").decode()}
+        c.llama_model_free(model)
+    return ids, facts
+
+
+def same_texts(name, ours, theirs, texts):
+    global failed, passed
+    wrong = [i for i in range(len(texts)) if ours[i] != theirs[i]]
+    passed, failed = passed + (not wrong), failed + bool(wrong)
+    print("%-8s %-44s tokens of %d of %d texts differ%s" % ("FAILED" if wrong else "ok", name, len(wrong), len(texts),
+          f": {texts[wrong[0]]!r} {ours[wrong[0]]} {theirs[wrong[0]]}" if wrong else ""), flush=True)
+
+
+def golden(*path):
+    with open(os.path.join(MODELS, "..", *path), encoding="utf-8") as f:
+        return json.load(f)
+
+
+def random_texts(n):
+    """Of the pieces that the tokenizers' own tests take."""
+    pool, draw = golden("tokenizers", "texts.json")["pool"], random.Random(1)
+    return ["".join(draw.choice(pool) for _ in range(draw.randint(1, 12))) for _ in range(n)]
+
+
+TEMPLATE = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+
+
+def vocabulary(name, tokenizer_json, tiny, folder, texts):
+    """A folder's tokenizer in a GGUF, and that one in a folder again."""
+    base, file, again = (os.path.join(folder, name + end) for end in ("-text", "-text.gguf", "-text-again"))
+    shutil.copytree(tiny, base)
+    with open(os.path.join(base, "tokenizer.json"), "w", encoding="utf-8") as f:
+        json.dump(tokenizer_json, f)
+    tokenizer = tokenizers.Tokenizer.from_file(os.path.join(base, "tokenizer.json"))
+    bos, eos = tokenizer.id_to_token(1), tokenizer.id_to_token(2)
+    with open(os.path.join(base, "tokenizer_config.json"), "w") as f:
+        json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": bos, "eos_token": eos}, f)
+    with open(os.path.join(base, "chat_template.jinja"), "w") as f:
+        f.write(TEMPLATE)
+    hone("export", "--model", base, "--output", file, "--format", "gguf")
+    ids, facts = llama_cpp_ids(file, texts)
+    truth = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    same_texts(f"{name}: tokenizer in llama.cpp", ids, truth, texts)
+    whole = tokenizer.encode("x").ids != tokenizer.encode("x", add_special_tokens=False).ids
+    if facts != {"bos": 1, "eos": 2, "add_bos": whole, "template": TEMPLATE}:
+        raise RuntimeError(f"{name}: llama.cpp reads {facts}")
+    hone("export", "--model", file, "--output", again)
+    back = transformers.AutoTokenizer.from_pretrained(again)
+    same_texts(f"{name}: and back in transformers", [back(text, add_special_tokens=False)["input_ids"] for text in texts], truth, texts)
+    if (back.bos_token, back.eos_token, back.chat_template) != (bos, eos, TEMPLATE):
+        raise RuntimeError(f"{name}: transformers reads {back.bos_token}, {back.eos_token}, {back.chat_template}")
+
+
+def vocabularies(folder):
+    tiny = os.path.join(folder, "tiny")
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=600, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1,
+                                                           bos_token_id=1, eos_token_id=2)).save_pretrained(tiny)
+    texts = [text for text in golden("tokenizers", "texts.json")["texts"] if text] + random_texts(500)
+    lists = ((golden("tokenizer.json")["base"], golden("tokenizers", "byte_level.json")["variants"]),
+             (golden("tokenizers", "characters.json")["base"],
+              [v for v in golden("tokenizers", "characters.json")["variants"] if v["name"] in ("llama-2", "gemma")]))
+    for base, variants in lists:
+        for v in variants:
+            whole = {**base, **v["patch"], "model": {**base["model"], **v["patch"].get("model", {})}}
+            vocabulary(v["name"], whole, tiny, folder, texts)
+
+
+def real_model(path, folder):
+    """The model of the demo, a GGUF: as a folder, and as a GGUF made of that."""
+    texts = random_texts(500) + [json.dumps(row) for row in golden("tokenizers", "texts.json")["texts"]]
+    around, file = os.path.join(folder, "real"), os.path.join(folder, "real.gguf")
+    hone("export", "--model", path, "--output", around)
+    hone("export", "--model", around, "--output", file, "--format", "gguf")
+    ids, _ = llama_cpp_ids(path, texts)
+    again, _ = llama_cpp_ids(file, texts)
+    same_texts("the demo's model: GGUF made of a folder, in llama.cpp", again, ids, texts)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(around)
+    same_texts("the demo's model: folder made of a GGUF, in transformers", [tokenizer(text)["input_ids"] for text in texts], ids, texts)
+    truth = logits_of(causal(around))
+    report("the demo's model: GGUF, F32, in llama.cpp", spread(llama_cpp_logits(file), truth), 2e-3)
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in FAMILIES:
             family(name, folder)
         types(folder)
         reward_model(folder)
+        vocabularies(folder)
+        if os.environ.get("HONE_MODEL"):
+            real_model(os.environ["HONE_MODEL"], folder)
     print(f"{passed} passed, {failed} failed")
     sys.exit(failed > 0)
 

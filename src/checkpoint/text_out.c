@@ -1,0 +1,207 @@
+#include "checkpoint/text_out.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/gguf_text.h"
+#include "tokenizer/describe.h"
+#include "tokenizer/json_out.h"
+#include "util/file.h"
+
+#define FILE_CEILING ((size_t)1 << 30)
+#define TEMPLATE_CEILING ((size_t)1 << 20)
+
+/* ---- into a GGUF ---- */
+
+static void put_id(struct gguf_out *g, const char *key, int id)
+{
+    if (id >= 0)
+        gguf_out_u32(g, key, (uint32_t)id);
+}
+
+static void put_text(struct gguf_out *g, const char *key, const char *s)
+{
+    gguf_out_str(g, key, s, strlen(s));
+}
+
+static void put_description(struct gguf_out *g, const struct model *m, const struct tokenizer_parts *p)
+{
+    int eos = p->eos >= 0 ? p->eos : m->config.eos, eot = m->template ? tokenizer_id(m->tokenizer, chat_turn_end(m->template)) : -1;
+    put_text(g, "tokenizer.ggml.model", p->model);
+    if (p->pre)
+        put_text(g, "tokenizer.ggml.pre", p->pre);
+    gguf_out_strings(g, "tokenizer.ggml.tokens", p->tokens, p->token_lens, p->n_tokens);
+    gguf_out_numbers(g, "tokenizer.ggml.token_type", GGUF_I32, p->types, p->n_tokens);
+    if (p->scores)
+        gguf_out_numbers(g, "tokenizer.ggml.scores", GGUF_F32, p->scores, p->n_scores);
+    if (p->merges)
+        gguf_out_strings(g, "tokenizer.ggml.merges", p->merges, NULL, p->n_merges);
+    put_id(g, "tokenizer.ggml.bos_token_id", p->bos >= 0 ? p->bos : m->config.bos);
+    put_id(g, "tokenizer.ggml.eos_token_id", eos);
+    put_id(g, "tokenizer.ggml.eot_token_id", eot != eos ? eot : -1);
+    put_id(g, "tokenizer.ggml.unknown_token_id", p->unk);
+    put_id(g, "tokenizer.ggml.padding_token_id", m->config.pad);
+    gguf_out_bool(g, "tokenizer.ggml.add_bos_token", p->add_bos > 0);
+    gguf_out_bool(g, "tokenizer.ggml.add_eos_token", p->add_eos > 0);
+    if (p->add_space_prefix >= 0)
+        gguf_out_bool(g, "tokenizer.ggml.add_space_prefix", p->add_space_prefix > 0);
+}
+
+static int describe(struct gguf_out *g, const struct model *m, struct err *err)
+{
+    struct description d;
+    struct buf template;
+    struct err why = {""};
+    if (tokenizer_describe(&d, m->tokenizer, m->config.vocab, &why))
+        return err_set(err, "the tokenizer of '%s' cannot be in a GGUF, which has no place for %s", m->text_from, why.text);
+    put_description(g, m, &d.parts);
+    description_release(&d);
+    buf_init(&template, TEMPLATE_CEILING);
+    int rc = chat_template_source(&template, m->text_from, err);
+    if (rc > 0)
+        gguf_out_str(g, "tokenizer.chat_template", template.data, template.len);
+    buf_release(&template);
+    return rc < 0 ? -1 : 0;
+}
+
+int text_to_gguf(struct gguf_out *g, const struct model *m, struct err *err)
+{
+    if (!m->tokenizer)
+        put_text(g, "tokenizer.ggml.model", "no_vocab");
+    if (m->text_from)
+        return describe(g, m, err);
+    for (size_t i = 0; m->tokenizer && i < m->gguf.n_values; i++)
+        if (!strncmp(m->gguf.values[i].key, "tokenizer.", strlen("tokenizer.")))
+            gguf_out_copy(g, &m->gguf.values[i]);
+    return 0;
+}
+
+/* ---- into a folder ---- */
+
+static int copy_file(const char *from_folder, const char *to_folder, const char *name, struct err *err)
+{
+    char *from = path_join(from_folder, name);
+    int rc = 0;
+    if (file_exists(from)) {
+        struct buf b;
+        buf_init(&b, FILE_CEILING);
+        rc = file_read(from, &b, err);
+        char *to = path_join(to_folder, name);
+        if (rc == 0)
+            rc = file_write(to, b.data, b.len, err);
+        free(to);
+        buf_release(&b);
+    }
+    free(from);
+    return rc;
+}
+
+static int copy_all(const struct model *m, const char *folder, struct err *err)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (copy_file(m->text_from, folder, names[i], err))
+            return -1;
+    return 1;
+}
+
+static int write_text(const char *folder, const char *name, const char *s, size_t n, struct err *err)
+{
+    char *path = path_join(folder, name);
+    int rc = file_write(path, s, n, err);
+    free(path);
+    return rc;
+}
+
+/* Takes o over. */
+static int write_json(const char *folder, const char *name, json_t *o, struct err *err)
+{
+    char *s = json_dumps(o, JSON_INDENT(2));
+    int rc = write_text(folder, name, s, strlen(s), err);
+    free(s);
+    json_decref(o);
+    return rc;
+}
+
+/* A token as text, or NULL. */
+static json_t *token(const struct model *m, int32_t id)
+{
+    if (id < 0 || (size_t)id >= tokenizer_size(m->tokenizer))
+        return NULL;
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    tokenizer_decode_more(m->tokenizer, &b, &id, 1, false);
+    json_t *s = json_stringn(b.data, b.len);
+    buf_release(&b);
+    return s;
+}
+
+static json_t *tokenizer_config(const struct model *m, const struct tokenizer_parts *p)
+{
+    const struct {
+        const char *name;
+        int id;
+    } named[] = {{"bos_token", p->bos}, {"eos_token", p->eos}, {"unk_token", p->unk}, {"pad_token", m->config.pad}};
+    json_t *o = json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0, "model_max_length",
+                          (json_int_t)m->config.positions);
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        json_t *s = token(m, named[i].id);
+        if (s)
+            json_object_set_new(o, named[i].name, s);
+    }
+    return o;
+}
+
+static json_t *generation_config(const struct model *m)
+{
+    int32_t stop[4];
+    size_t n = model_stop_tokens(m, stop);
+    json_t *o = json_object(), *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_integer(stop[i]));
+    if (m->config.bos >= 0)
+        json_object_set_new(o, "bos_token_id", json_integer(m->config.bos));
+    if (n)
+        json_object_set(o, "eos_token_id", list);
+    if (m->config.pad >= 0)
+        json_object_set_new(o, "pad_token_id", json_integer(m->config.pad));
+    json_decref(list);
+    return o;
+}
+
+static int write_all(const struct model *m, const char *folder, struct err *err)
+{
+    struct gguf_text own;
+    if (gguf_text_open(&own, &m->gguf, m->config.bos, m->config.eos, err) <= 0)
+        return 0; /* it was read when the model was opened */
+    char *json = tokenizer_parts_to_json(&own.parts, err);
+    const char *template = NULL;
+    size_t n = 0;
+    int rc = json != NULL;
+    if (json && (write_text(folder, "tokenizer.json", json, strlen(json), err) ||
+                 write_json(folder, "tokenizer_config.json", tokenizer_config(m, &own.parts), err) ||
+                 write_json(folder, "generation_config.json", generation_config(m), err) ||
+                 (gguf_str(&template, &n, &m->gguf, "tokenizer.chat_template", NULL) > 0 &&
+                  write_text(folder, "chat_template.jinja", template, n, err))))
+        rc = -1;
+    free(json);
+    gguf_text_release(&own);
+    return rc;
+}
+
+int text_to_folder(const struct model *m, const char *folder, struct err *err)
+{
+    if (file_is_dir(m->path) && copy_file(m->path, folder, "generation_config.json", err))
+        return -1;
+    if (m->text_from && file_is_dir(m->text_from))
+        return copy_all(m, folder, err);
+    if (m->text_from) { /* a tokenizer.json by itself */
+        struct buf b;
+        buf_init(&b, FILE_CEILING);
+        int rc = file_read(m->text_from, &b, err) || write_text(folder, "tokenizer.json", b.data, b.len, err) ? -1 : 1;
+        buf_release(&b);
+        return rc;
+    }
+    return m->tokenizer ? write_all(m, folder, err) : 0;
+}
