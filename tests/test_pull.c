@@ -146,10 +146,14 @@ static void test_chooses(void **state)
         {"README.md x.gguf config.json", NULL, "x.gguf", NULL},
         {"a.gguf b.gguf", "b.gguf", "b.gguf", NULL},
         {"config.json model.safetensors a.gguf", "a.gguf", "a.gguf", NULL},
-        {"a.gguf b-00001-of-00002.gguf b-00002-of-00002.gguf", NULL, "a.gguf", NULL},
+        {"b-00002-of-00002.gguf README.md b-00001-of-00002.gguf", NULL, "b-00001-of-00002.gguf b-00002-of-00002.gguf", NULL},
+        {"a.gguf b-00001-of-00002.gguf c-00002-of-00002.gguf b-00002-of-00002.gguf", "b-00002-of-00002.gguf",
+         "b-00001-of-00002.gguf b-00002-of-00002.gguf", NULL},
+        {"a.gguf b-00001-of-00002.gguf b-00002-of-00002.gguf", NULL, NULL, "2 GGUF files: choose one with --file"},
+        {"b-00001-of-00003.gguf b-00003-of-00003.gguf b-00002-of-00002.gguf", "b-00001-of-00003.gguf", NULL,
+         "part 2 of the 3 that 'b-00001-of-00003.gguf' is one of is not"},
         {"a.gguf b.gguf", NULL, NULL, "2 GGUF files: choose one with --file"},
         {"a.gguf b.gguf", "c.gguf", NULL, "no file 'c.gguf'"},
-        {"b-00001-of-00002.gguf b-00002-of-00002.gguf", "b-00001-of-00002.gguf", NULL, "one of several parts"},
         {"config.json model.safetensors", "config.json", NULL, "'config.json' is none"},
         {"config.json pytorch_model.bin", NULL, NULL, "pickled files only"},
         {"config.json README.md", NULL, NULL, "no model that hone reads"},
@@ -695,9 +699,11 @@ static void test_gguf(void **state)
     hub_add("m-q4.gguf", "q4.gguf", true);
     hub_add("big/m-q8.gguf", "q8.gguf", true);
     hub_add("m-00001-of-00002.gguf", "q4.gguf", true);
+    hub_add("m-00002-of-00002.gguf", "q8.gguf", true);
     struct ended e = run(PULL);
-    if (e.code != 1 || !strstr(e.err, "2 GGUF files: choose one with --file") || !strstr(e.err, "  m-q4.gguf ") ||
-        !strstr(e.err, "  70.0 kB\n") || !strstr(e.err, "  90.0 kB\n"))
+    if (e.code != 1 || !strstr(e.err, "3 GGUF files: choose one with --file") || !strstr(e.err, "  m-q4.gguf ") ||
+        !strstr(e.err, "  70.0 kB\n") || !strstr(e.err, "  90.0 kB\n") || !strstr(e.err, "  m-00001-of-00002.gguf ") ||
+        !strstr(e.err, "  160 kB\n") || strstr(e.err, "00002-of"))
         fail_msg("%s", e.err);
     ended_release(&e);
     expect_nothing();
@@ -728,6 +734,26 @@ static void test_gguf(void **state)
     hub_clear();
     hub_add("more.gguf", "q8.gguf", true);
     expect_error(PULL "--overwrite", "holds 'more.gguf', which would be lost");
+}
+
+/* One that was cut into parts is one, whichever of them is named. */
+static void test_parts(void **state)
+{
+    (void)state;
+    hub_clear();
+    hub_add("m-00002-of-00002.gguf", "q8.gguf", true);
+    hub_add("m-00001-of-00002.gguf", "q4.gguf", true);
+    struct ended e = run(PULL "--quiet");
+    assert_string_equal(e.out, PLACE "/m-00001-of-00002.gguf\n");
+    ended_release(&e);
+    run_ok("cmp q4.gguf " PLACE "/m-00001-of-00002.gguf && cmp q8.gguf " PLACE "/m-00002-of-00002.gguf");
+    expect_refused("$HONE generate --model owner/name --prompts p.jsonl", "m-00001-of-00002.gguf'");
+    hub_reset();
+    e = run("HF_HUB_OFFLINE=1 " PULL "--file m-00002-of-00002.gguf --quiet");
+    assert_string_equal(e.out, PLACE "/m-00001-of-00002.gguf\n");
+    ended_release(&e);
+    run_ok("rm " PLACE "/m-00002-of-00002.gguf && " PULL "--quiet && cmp q8.gguf " PLACE "/m-00002-of-00002.gguf");
+    assert_int_equal(hub_seen.files, 1);
 }
 
 /* An adapter says which model it belongs to by its name on the hub. */
@@ -809,6 +835,7 @@ int main(void)
         cmocka_unit_test_setup(test_checks_config, fresh),
         cmocka_unit_test_setup(test_replaces, fresh),
         cmocka_unit_test_setup(test_gguf, fresh),
+        cmocka_unit_test_setup(test_parts, fresh),
         cmocka_unit_test_setup(test_adapter, fresh),
         cmocka_unit_test_setup(test_certificates, fresh),
     };

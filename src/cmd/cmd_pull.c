@@ -100,13 +100,17 @@ static void show_end(struct show *s, bool keep)
     s->on = false;
 }
 
-/* Where there are several GGUFs, all of them with their sizes. */
+/* Where there are several GGUFs, all of them with their sizes, which are those of all parts. */
 static void list_ggufs(const struct hub_listing *l)
 {
     for (size_t i = 0; i < l->n; i++) {
-        char size[BYTES_TEXT];
-        if (listing_is_gguf(l->files[i].name))
-            fprintf(stderr, "  %-50s  %s\n", l->files[i].name, l->files[i].size == SIZE_MAX ? "?" : bytes_text(size, l->files[i].size));
+        char text[BYTES_TEXT];
+        size_t size = 0;
+        for (size_t k = 0; k < l->n; k++)
+            if (listing_same_gguf(l->files[k].name, l->files[i].name) && (l->files[k].size == SIZE_MAX || __builtin_add_overflow(size, l->files[k].size, &size)))
+                size = SIZE_MAX;
+        if (listing_starts_gguf(l->files[i].name))
+            fprintf(stderr, "  %-50s  %s\n", l->files[i].name, size == SIZE_MAX ? "?" : bytes_text(text, size));
     }
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/listing.h"
 #include "hub/settings.h"
 #include "reward/score.h"
 #include "util/file.h"
@@ -38,15 +39,14 @@ static char *find_base(char *name)
     return path;
 }
 
-/* The only GGUF in a folder: a fresh string, or NULL.  *n: how many there are. */
+/* The only GGUF in a folder, or the first part of it: a fresh string, or NULL.  *n: how many there are. */
 static char *only_gguf(const char *folder, size_t *n)
 {
     DIR *d = opendir(folder);
     char *path = NULL;
     *n = 0;
     for (struct dirent *e; d && (e = readdir(d));) {
-        size_t length = strlen(e->d_name);
-        if (length <= 5 || strcmp(e->d_name + length - 5, ".gguf"))
+        if (!listing_starts_gguf(e->d_name))
             continue;
         free(path);
         path = ++*n == 1 ? path_join(folder, e->d_name) : NULL;

@@ -211,8 +211,20 @@ static bool is_part(const char *name, const char *prefix, const char *ending, si
 
 bool listing_is_gguf(const char *name)
 {
-    size_t k, n;
-    return ends_with(name, ".gguf") && !is_part(name, NULL, ".gguf", &k, &n);
+    return ends_with(name, ".gguf");
+}
+
+bool listing_starts_gguf(const char *name)
+{
+    size_t k = 1, n;
+    return listing_is_gguf(name) && (!is_part(name, NULL, ".gguf", &k, &n) || k == 1);
+}
+
+bool listing_same_gguf(const char *a, const char *b)
+{
+    size_t k, n, m, length = strlen(a), tail = strlen("-00001-of-00002.gguf");
+    bool parts = is_part(a, NULL, ".gguf", &k, &n) && is_part(b, NULL, ".gguf", &k, &m) && n == m;
+    return parts ? length == strlen(b) && !strncmp(a, b, length - tail) : !strcmp(a, b);
 }
 
 static size_t find(const struct hub_listing *l, const char *name)
@@ -243,22 +255,43 @@ static int leave_out_the_rest(struct hub_listing *l, size_t n, struct err *err)
     return 0;
 }
 
+/* Part k of the GGUF that `name` is a part of; l->n if it is not there. */
+static size_t find_part(const struct hub_listing *l, const char *name, size_t wanted)
+{
+    size_t i = 0, k = 1, n;
+    while (i < l->n && !(listing_same_gguf(l->files[i].name, name) && is_part(l->files[i].name, NULL, ".gguf", &k, &n) && k == wanted))
+        i++;
+    return i;
+}
+
+/* File i, or all parts of the GGUF that it is one of, in their order. */
 static int choose_gguf(struct hub_listing *l, size_t i, struct err *err)
 {
-    size_t at = 0;
-    choose(l, i, &at);
+    size_t at = 0, k, n;
+    if (is_part(l->files[i].name, NULL, ".gguf", &k, &n)) {
+        char *name = xstrdup(l->files[i].name);
+        int rc = 0;
+        for (k = 1; rc == 0 && k <= n; k++)
+            if (find_part(l, name, k) == l->n)
+                rc = err_set(err, "part %zu of the %zu that '%s' is one of is not in the list of files", k, n, name);
+        for (k = 1; rc == 0 && k <= n; k++)
+            choose(l, find_part(l, name, k), &at);
+        free(name);
+        if (rc)
+            return -1;
+    } else {
+        choose(l, i, &at);
+    }
     return leave_out_the_rest(l, at, err) ? -1 : 1;
 }
 
 static int choose_named(struct hub_listing *l, const char *model, const char *file, struct err *err)
 {
     size_t i = find(l, file);
-    if (!ends_with(file, ".gguf"))
+    if (!listing_is_gguf(file))
         return err_set(err, "--file names a GGUF file, and '%s' is none: the files of a Hugging Face folder are chosen without it", file);
     if (i == l->n)
         return err_set(err, "'%s' has no file '%s'", model, file);
-    if (!listing_is_gguf(file))
-        return err_set(err, "'%s' is one of several parts, and hone reads a GGUF that is one file: choose another one", file);
     return choose_gguf(l, i, err);
 }
 
@@ -313,7 +346,7 @@ int listing_choose(struct hub_listing *l, const char *model, const char *file, s
     for (size_t i = 0; i < l->n; i++) {
         const char *name = l->files[i].name;
         pickled |= ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
-        if (listing_is_gguf(name)) {
+        if (listing_starts_gguf(name)) {
             only = i;
             n++;
         }

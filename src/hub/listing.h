@@ -33,10 +33,12 @@ void listing_release(struct hub_listing *l);
 void listing_refused(const struct http_answer *a, const char *endpoint, const char *model, const char *revision, bool token,
                      struct err *err);
 
-/* Is it the name of a GGUF file that is a whole model? */
+/* Is it the name of a GGUF file; of one that is a whole model, or the first part of one; are two the same, or parts of the same? */
 bool listing_is_gguf(const char *name);
+bool listing_starts_gguf(const char *name);
+bool listing_same_gguf(const char *a, const char *b);
 
-/* Leave in the listing only what hone reads, what says most about the model first: the GGUF `file`; file NULL: configuration, tokenizer, chat
+/* Leave in the listing only what hone reads, what says most about the model first: the GGUF `file`, all parts of it; file NULL: configuration, tokenizer, chat
  * template and safetensors, or else the only GGUF there is.  Returns 1 for a GGUF, 0 for files that are a model together, -1 and a
  * sentence; the listing is then as it was. */
 int listing_choose(struct hub_listing *l, const char *model, const char *file, struct err *err);

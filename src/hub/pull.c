@@ -69,8 +69,8 @@ static int list_from_record(struct pull *p, struct err *err)
     size_t folder = 0, ggufs = 0;
     json_object_foreach(record, name, entry)
     {
-        bool own = !strcmp(text_in(entry, "model"), c->model), gguf = listing_is_gguf(name);
-        folder += own && !gguf;
+        bool own = !strcmp(text_in(entry, "model"), c->model), gguf = listing_starts_gguf(name);
+        folder += own && !listing_is_gguf(name);
         ggufs += own && gguf;
         if (own && gguf && !c->file)
             file = name;
@@ -83,7 +83,7 @@ static int list_from_record(struct pull *p, struct err *err)
     {
         struct hub_file *f = &p->list.files[p->list.n];
         if (strcmp(text_in(entry, "model"), c->model) || !digest_known(text_in(entry, "hash")) ||
-            (file ? strcmp(name, file) != 0 : listing_is_gguf(name)))
+            (file ? !listing_same_gguf(name, file) : listing_is_gguf(name)))
             continue;
         *f = (struct hub_file){.name = xstrdup(name), .size = (size_t)json_integer_value(json_object_get(entry, "size"))};
         p->list.n++;
@@ -271,9 +271,13 @@ static int check_room(const struct pull *p, size_t needed, struct err *err)
     return rc;
 }
 
-/* Files that are right in DIR need not come again when the folder is replaced: they get a second name in `work`, where that can be. */
+/* Files that are right in DIR need not come again: parts of a GGUF stay where they are; when a folder is replaced, they get a second name in
+ * `work`, where that can be. */
 static void take_over(struct pull *p, size_t i)
 {
+    p->there[i] = p->gguf;
+    if (p->gguf)
+        return;
     char *from = path_join(p->dir, p->list.files[i].name), *to = path_join(p->work, p->list.files[i].name);
     p->there[i] = (unlink(to) == 0 || errno == ENOENT) && link(from, to) == 0;
     if (!p->there[i])
