@@ -29,7 +29,9 @@ test: release ## all tests; those of the real model get it first
 	    HONE_MODEL="$$model" tests/run.sh $(BUILD)
 
 exports: release ## exports in transformers, peft and llama.cpp, which are installed once (some minutes)
-	tests/tools/exports.sh $(BUILD)
+	@tools/setup.sh peers
+	@model=$$(tools/get-model.sh) || echo 'make exports: no model: it is left out' >&2; \
+	    HONE_MODEL="$$model" tests/tools/exports.sh $(BUILD)
 
 asan: ## the short tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DASAN=ON -DUBSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g")

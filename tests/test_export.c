@@ -96,6 +96,57 @@ static void test_families(void **state)
     }
 }
 
+/* Tokens and template by way of every form, and the same files again when it comes around. */
+static void test_text(void **state)
+{
+    (void)state;
+    write_tokenizer("words");
+    run_ok("cp -r golden/models/llama spoken && cp words/* spoken && printf '{\"bos_token\": \"<|im_start|>\", \"eos_token\": {\"content\": \"<|im_end|>\"}}'"
+           " >spoken/tokenizer_config.json");
+    run_ok("printf '%%s\\n' '{\"text\": \"The lamp 12 wasn\\u0027t lit\\u00e9 <|im_end|> \\n x\"}' '{\"messages\": [{\"role\": \"user\", "
+           "\"content\": \"hello  hall\"}]}' >texts.jsonl");
+    expect_at_most("export --quiet --model spoken --output spoken.gguf --format gguf", "largest_logit_difference", 0);
+    expect_at_most("export --quiet --model spoken.gguf --output again", "largest_logit_difference", 0);
+    expect_at_most("export --quiet --model again --output again.gguf --format gguf", "largest_logit_difference", 0);
+    expect_at_most("export --quiet --model spoken.gguf --output copy.gguf --format gguf", "largest_logit_difference", 0);
+    expect_same_file("spoken.gguf", "again.gguf", NULL);
+    expect_same_file("spoken", "again", "chat_template.jinja");
+    /* a tokenizer from elsewhere goes with the model that it was named for */
+    expect_at_most("export --quiet --model merged.gguf --tokenizer words --output dressed", "largest_logit_difference", 0);
+    expect_at_most("export --quiet --model merged.gguf --tokenizer words/tokenizer.json --output bare", "largest_logit_difference", 0);
+    expect_at_most("export --quiet --model merged.gguf --tokenizer words --output dressed.gguf --format gguf", "largest_logit_difference", 0);
+    static const char *const models[] = {"spoken.gguf", "copy.gguf", "again", "again.gguf", "dressed", "dressed.gguf"};
+    run_ok("$HONE tokenize --model spoken --add-generation-prompt <texts.jsonl >ids.0 && test $(wc -l <ids.0) = 2");
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        run_ok("$HONE tokenize --model %s --add-generation-prompt <texts.jsonl >ids.1", models[i]);
+        expect_same_file("ids.0", "ids.1", NULL);
+    }
+    run_ok("cmp words/tokenizer.json bare/tokenizer.json && ! test -e bare/chat_template.jinja");
+    struct ended e = run("$HONE inspect again --json");
+    json_t *report = json_loads(e.out, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(report, "problems")), 0);
+    json_decref(report);
+    ended_release(&e);
+}
+
+/* What a GGUF cannot say is refused, or said where it does not always matter. */
+static void test_text_refused(void **state)
+{
+    (void)state;
+    run_ok("sed 's/\"type\": \"ByteLevel\", \"add_prefix_space\": false/\"type\": \"ByteLevel\", \"add_prefix_space\": true/' words/tokenizer.json >spoken/tokenizer.json && "
+           "! cmp -s words/tokenizer.json spoken/tokenizer.json");
+    expect_refused("$HONE export --model spoken --format gguf --output no.gguf",
+                   "the tokenizer of 'spoken' cannot be in a GGUF, which has no place for a pre-tokenizer that llama.cpp has no name for");
+    assert_false(file_exists("no.gguf"));
+    run_ok("sed 's/\"content\": \"<|im_end|>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false/"
+           "\"content\": \"<|im_end|>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": true/' words/tokenizer.json >spoken/tokenizer.json && "
+           "! cmp -s words/tokenizer.json spoken/tokenizer.json");
+    struct ended e = run("$HONE export --model spoken --format gguf --output strips.gguf --quiet");
+    if (e.code || !strstr(e.err, "export: warning: 'strips.gguf' does not make the same tokens of every text with special tokens in it"))
+        fail_msg("%d: %s", e.code, e.err);
+    ended_release(&e);
+}
+
 static void test_reward_model(void **state)
 {
     (void)state;
@@ -122,8 +173,6 @@ static void test_refused(void **state)
     expect_refused("$HONE " EXPORT "--output no --format peft", "has no adapter");
     expect_refused("$HONE export --model golden/models/gemma3 --format gguf --output no.gguf", "which layers have a window");
     expect_refused("$HONE export --model golden/models/llama --output no/where/x.gguf --format gguf", "cannot write");
-    write_tokenizer("words");
-    expect_refused("$HONE " EXPORT "--tokenizer words --format gguf --output no.gguf", "the vocabulary of a Hugging Face folder");
     expect_refused("$HONE " EXPORT "--output x --format gguf", "--output 'x' does not end in .gguf");
     expect_refused("$HONE " EXPORT "--output x.gguf", "say --format gguf");
     expect_refused("$HONE " EXPORT "--output x --type q8_0", "is for --format gguf");
@@ -138,6 +187,7 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_formats), cmocka_unit_test(test_families),
+                                       cmocka_unit_test(test_text), cmocka_unit_test(test_text_refused),
                                        cmocka_unit_test(test_reward_model), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, sandbox_enter, sandbox_leave);
 }

@@ -233,9 +233,85 @@ static void test_shards(void **state)
     expect_refused("$HONE logprobs --model s --ids ids.jsonl", "quantised by a method that it does not name");
 }
 
+/* What a report says of the sizes, as one line of JSON, is `want`. */
+static void expect_sizes(const json_t *report, const char *path, const char *family, const char *want)
+{
+    const char *said = json_string_value(json_object_get(report, "family"));
+    json_t *sizes = json_object_get(report, "sizes"), *wanted = json_loads(want, 0, NULL);
+    const char *key;
+    json_t *value;
+    assert_non_null(wanted);
+    if (!said || strcmp(said, family))
+        fail_msg("%s is of the family %s", path, said ? said : "(none)");
+    json_object_foreach(wanted, key, value)
+        if (!json_equal(value, json_object_get(sizes, key)))
+            fail_msg("%s: its %s is not what %s says", path, key, want);
+    static const char *const some[] = {"window", "layers_without_rope", "attention_cap", "learned_positions", "rope_theta_with_window"};
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+        if (json_object_get(sizes, some[i]) && !json_object_get(wanted, some[i]))
+            fail_msg("%s has %s, which is not its own", path, some[i]);
+    json_decref(wanted);
+}
+
+/* Every family, as a folder and, where a GGUF can hold the tiny model, as one. */
+static void test_families(void **state)
+{
+    (void)state;
+#define SAME "\"vocabulary\": 512, \"width\": 64, \"layers\": 3, \"heads\": 4, "
+    static const struct {
+        const char *folder, *family, *sizes;
+        bool gguf;
+    } cases[] = {
+        {"llama", "llama", "{" SAME "\"kv_heads\": 2, \"tied_output\": true, \"rope_scaling\": \"none\"}", true},
+        {"llama-untied", "llama", "{" SAME "\"tied_output\": false}", true},
+        {"llama3", "llama", "{" SAME "\"rope_scaling\": \"llama3\", \"rope_theta\": 500000.0}", true},
+        {"mistral", "mistral", "{" SAME "\"window\": 8, \"layers_with_window\": 3}", false}, /* as a GGUF it is a llama */
+        {"qwen2", "qwen2", "{" SAME "\"head_size\": 16}", true},
+        {"qwen3", "qwen3", "{" SAME "\"head_size\": 32}", true},
+        {"gemma2", "gemma2", "{" SAME "\"window\": 8, \"layers_with_window\": 2, \"attention_cap\": 50.0, \"logit_cap\": 30.0}", true},
+        {"gemma3", "gemma3_text", "{" SAME "\"window\": 8, \"layers_with_window\": 2, \"rope_theta\": 1000000.0, "
+                                  "\"rope_theta_with_window\": 10000.0}", false},
+        {"phi3", "phi3", "{" SAME "\"tied_output\": false}", true},
+        {"smollm3", "smollm3", "{" SAME "\"layers_without_rope\": 1}", false},
+        {"olmo2", "olmo2", "{" SAME "\"tied_output\": false}", true},
+        {"gpt2", "gpt2", "{" SAME "\"kv_heads\": 4, \"feed_forward\": 256, \"learned_positions\": true}", true},
+    };
+#undef SAME
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *path = xasprintf("golden/models/%s", cases[i].folder), *file = xasprintf("%s.gguf", cases[i].folder);
+        json_t *report = inspected(path);
+        expect_sizes(report, path, cases[i].family, cases[i].sizes);
+        assert_true(has_problem(report, "has no tokenizer.json: give one with --tokenizer"));
+        json_decref(report);
+        if (cases[i].gguf) {
+            run_ok("$HONE export --model %s --output %s --format gguf --quiet", path, file);
+            report = inspected(file);
+            expect_sizes(report, file, cases[i].family, cases[i].sizes);
+            json_decref(report);
+        }
+        free(path);
+        free(file);
+    }
+}
+
+/* The kinds of tokenizers, and one that has more tokens than the model. */
+static void test_tokenizers(void **state)
+{
+    (void)state;
+    write_tokenizer("tokenizer");
+    run_ok("cp -r golden/models/llama t && cp tokenizer/* t");
+    json_t *report = inspected("t");
+    assert_string_equal(json_string_value(json_object_get(report, "tokenizer")), "byte-level BPE");
+    json_decref(report);
+    run_ok("sed -i 's/\"added_tokens\": *\\[/&{\"id\": 600, \"content\": \"<far>\", \"special\": true},/' t/tokenizer.json");
+    report = inspected("t");
+    assert_true(has_problem(report, "it cannot be used: 't': the tokenizer has 601 tokens and the model only 512: they do not belong together"));
+    json_decref(report);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_unsupported), cmocka_unit_test(test_parts),
-                                       cmocka_unit_test(test_shards)};
+                                       cmocka_unit_test(test_shards), cmocka_unit_test(test_families), cmocka_unit_test(test_tokenizers)};
     return cmocka_run_group_tests(tests, sandbox_enter, sandbox_leave);
 }

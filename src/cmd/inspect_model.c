@@ -139,15 +139,29 @@ static json_t *sizes_of(const struct config *c)
     set_whole(o, "feed_forward", c->ffn);
     set_whole(o, "positions", c->positions);
     json_object_set_new(o, "tied_output", json_boolean(c->tied));
-    json_object_set_new(o, "rope_theta", json_real((double)c->rope.theta));
-    json_object_set_new(o, "rope_scaling", json_string(c->rope.scaling == ROPE_PLAIN ? "none" : rope_scaling_names[c->rope.scaling]));
-    size_t local = 0;
-    for (size_t l = 0; l < c->layers; l++)
+    size_t local = 0, plain = 0;
+    for (size_t l = 0; l < c->layers; l++) {
         local += c->layer[l] & LAYER_LOCAL ? 1 : 0;
+        plain += c->layer[l] & LAYER_NO_ROPE ? 1 : 0;
+    }
+    if (c->family->position.hf) {
+        json_object_set_new(o, "learned_positions", json_true());
+    } else {
+        json_object_set_new(o, "rope_theta", json_real((double)c->rope.theta));
+        if (local && c->family->local_theta > 0)
+            json_object_set_new(o, "rope_theta_with_window", json_real((double)c->rope_local.theta));
+        json_object_set_new(o, "rope_scaling", json_string(c->rope.scaling == ROPE_PLAIN ? "none" : rope_scaling_names[c->rope.scaling]));
+    }
+    if (plain && !c->family->position.hf)
+        set_whole(o, "layers_without_rope", plain);
     if (local) {
         set_whole(o, "window", c->window);
         set_whole(o, "layers_with_window", local);
     }
+    if (c->attention_cap > 0)
+        json_object_set_new(o, "attention_cap", json_real((double)c->attention_cap));
+    if (c->final_cap > 0)
+        json_object_set_new(o, "logit_cap", json_real((double)c->final_cap));
     return o;
 }
 
@@ -236,10 +250,8 @@ static void add_text_side(json_t *report, const struct model *m, const char *fol
 {
     int32_t stop[4];
     size_t n = model_stop_tokens(m, stop);
-    if (m->tokenizer)
-        set_whole(report, "tokenizer_tokens", tokenizer_size(m->tokenizer));
-    else
-        json_object_set_new(report, "tokenizer_tokens", json_null());
+    json_object_set_new(report, "tokenizer", m->tokenizer ? json_string(tokenizer_kind(m->tokenizer)) : json_null());
+    json_object_set_new(report, "tokenizer_tokens", m->tokenizer ? json_integer((json_int_t)tokenizer_size(m->tokenizer)) : json_null());
     if (m->template) {
         const char *standard = chat_default_system(m->template), *prompt = chat_generation_prompt(m->template);
         json_object_set_new(

@@ -1,6 +1,7 @@
 #include "tokenizer/json_out.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,9 +149,25 @@ static int check_spellings(const struct tokenizer *t, struct err *err)
     return 0;
 }
 
+/* Its tokens' lengths, 0 for those that only fill a model's vocabulary up (describe.h): a tokenizer.json leaves them out. */
+static size_t *lengths_without_padding(const struct tokenizer_parts *parts)
+{
+    size_t *lens = xcalloc(parts->n_tokens + 1, sizeof *lens);
+    for (size_t i = 0; i < parts->n_tokens; i++) {
+        char padding[32];
+        size_t n = (size_t)snprintf(padding, sizeof padding, "[PAD%zu]", i);
+        bool fills = parts->types && parts->types[i] == TOKEN_UNUSED && parts->token_lens[i] == n && !memcmp(parts->tokens[i], padding, n);
+        lens[i] = fills ? 0 : parts->token_lens[i];
+    }
+    return lens;
+}
+
 char *tokenizer_parts_to_json(const struct tokenizer_parts *parts, struct err *err)
 {
-    struct tokenizer *t = tokenizer_from_parts(parts, err);
+    struct tokenizer_parts own = *parts;
+    size_t *lens = lengths_without_padding(parts);
+    own.token_lens = lens;
+    struct tokenizer *t = tokenizer_from_parts(&own, err);
     char *out = NULL;
     if (t && t->is_unigram) {
         err_set(err, "a Unigram vocabulary is not written as a tokenizer.json: take the original folder's");
@@ -166,5 +183,6 @@ char *tokenizer_parts_to_json(const struct tokenizer_parts *parts, struct err *e
         json_decref(o);
     }
     tokenizer_free(t);
+    free(lens);
     return out;
 }

@@ -90,6 +90,11 @@ int tokenizer_make_special(struct tokenizer *t, int32_t id, struct err *err)
     return 0;
 }
 
+const char *tokenizer_kind(const struct tokenizer *t)
+{
+    return t->is_unigram ? "Unigram" : t->decoder.byte_level ? "byte-level BPE" : "BPE of characters";
+}
+
 size_t tokenizer_size(const struct tokenizer *t)
 {
     return t->vocab.n;

@@ -51,6 +51,8 @@ struct tokenizer *tokenizer_from_json(const char *text, size_t n, struct err *er
 struct tokenizer *tokenizer_from_parts(const struct tokenizer_parts *parts, struct err *err);
 void tokenizer_free(struct tokenizer *t);
 
+/* What it is, for people: "byte-level BPE", "BPE of characters", "Unigram". */
+const char *tokenizer_kind(const struct tokenizer *t);
 size_t tokenizer_size(const struct tokenizer *t); /* ids are 0 .. size-1 */
 int tokenizer_bos(const struct tokenizer *t);     /* -1: none */
 int tokenizer_eos(const struct tokenizer *t);

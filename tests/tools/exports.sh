@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What transformers, peft and llama.cpp make of the files that `hone export` writes (exports.py).  They are installed once, in a
+# What transformers, peft and llama.cpp make of the files that `hone export` writes (exports.py), also of the model HONE_MODEL.  They are installed once, in a
 # virtual environment in the user's cache, llama.cpp from its source.
 # Usage: tests/tools/exports.sh [BUILD]     HONE_TOOLS=FOLDER: another place, or an environment that is there
 set -euo pipefail
