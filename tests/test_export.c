@@ -1,10 +1,13 @@
 /* Models out: packed types against the gguf package (tests/golden/make/pack.py), and `hone export` from end to end.  What other tools make of
  * its files is tests/tools/exports.py's. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/save.h"
 #include "kernel/pack.h"
+#include "model/safetensors.h"
 #include "support/program.h"
 #include "support/support.h"
 #include "util/file.h"
@@ -93,6 +96,60 @@ static void test_families(void **state)
         char *line = xasprintf("export --quiet --model golden/models/%s --adapter golden/models/%s/lora --output all-%s", families[i], families[i], families[i]);
         expect_at_most(line, "largest_logit_difference", 3e-5);
         free(line);
+    }
+}
+
+/* Are the tensors of two folders the same, those that the adapter changes within rounding? */
+static void expect_same_tensors(const char *a, const char *b, const struct adapter *adapter)
+{
+    struct tensor_file x = {0}, y = {0};
+    struct err err;
+    size_t changed = 0;
+    if (safetensors_open(&x, a, &err) || safetensors_open(&y, b, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(x.n, y.n);
+    for (size_t i = 0; i < x.n; i++) {
+        const struct tensor *s = &x.tensors[i], *t = tensor_need(&y, s->name, &err);
+        size_t n = tensor_elements(s);
+        assert_true(t && tensor_elements(t) == n);
+        if (memcmp(s->data, t->data, s->bytes)) {
+            float *p = xmalloc(2 * n * sizeof *p), *q = p + n;
+            tensor_unpack(p, s);
+            tensor_unpack(q, t);
+            for (size_t k = 0; k < n; k++)
+                if (!(fabsf(p[k] - q[k]) <= 1e-7f))
+                    fail_msg("'%s' has %.9g and %.9g at %zu", s->name, (double)p[k], (double)q[k], k);
+            free(p);
+            changed++;
+        }
+    }
+    assert_true(changed <= adapter->params.n_list / 2);
+    tensor_file_release(&x);
+    tensor_file_release(&y);
+}
+
+/* The merged model less its adapter is the model. */
+static void test_unmerged(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"llama", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "gpt2"};
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        char *base = xasprintf("golden/models/%s", families[i]), *lora = path_join(base, "lora"), *merged = xasprintf("all-%s", families[i]);
+        struct model m;
+        struct adapter a;
+        struct err err;
+        run_ok("test -e %s || $HONE export --quiet --model %s --adapter %s --output %s", merged, base, lora, merged);
+        if (model_open(&m, merged, NULL, &err) || adapter_open(&a, &m, lora, &err))
+            fail_msg("%s", err.text);
+        a.alpha = -a.alpha;
+        if (model_save(&m, &a, NULL, NULL, DTYPE_F32, "unmerged", &err))
+            fail_msg("%s", err.text);
+        expect_same_tensors("unmerged", base, &a);
+        adapter_release(&a);
+        model_release(&m);
+        free(base);
+        free(lora);
+        free(merged);
     }
 }
 
@@ -186,7 +243,7 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_formats), cmocka_unit_test(test_families),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_formats), cmocka_unit_test(test_families), cmocka_unit_test(test_unmerged),
                                        cmocka_unit_test(test_text), cmocka_unit_test(test_text_refused),
                                        cmocka_unit_test(test_reward_model), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, sandbox_enter, sandbox_leave);

@@ -562,8 +562,11 @@ struct chat_template *chat_template_open(const char *folder, struct err *err)
     int found = chat_template_source(&text, folder, err);
     if (found == 0)
         err_set(err, "'%s' has no chat template: there is no chat_template.jinja, and no chat_template in a tokenizer_config.json", folder);
-    if (found > 0 && !(t = chat_template_new(text.data, text.len, err)))
-        err_prefix(err, "the chat template of '%s'", folder);
+    if (found > 0 && !(t = chat_template_new(text.data, text.len, err))) {
+        char *own = path_join(folder, "chat_template.jinja");
+        err_prefix(err, "'%s/%s'", folder, file_exists(own) ? "chat_template.jinja" : "tokenizer_config.json");
+        free(own);
+    }
     if (t) {
         json_t *config = read_json(folder, "tokenizer_config.json", NULL), *map = read_json(folder, "special_tokens_map.json", NULL);
         set_tokens(t, config);

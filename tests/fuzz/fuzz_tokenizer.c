@@ -1,12 +1,14 @@
-/* Any bytes as text: what is encoded and decoded comes back.  Bytes that start with '{' are also
- * read as a tokenizer.json, and those that start with "{%" or "{{" as a chat template. */
+/* Any bytes as text: what is encoded and decoded comes back.  Bytes that start with '{' are also read as a tokenizer.json, which, if it can be
+ * one, goes by way of a GGUF's parts into a tokenizer.json again; those that start with "{%" or "{{" as a chat template. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/chat.h"
+#include "tokenizer/describe.h"
 #include "tokenizer/forms.h"
+#include "tokenizer/json_out.h"
 #include "tokenizer/tokenizer.h"
 #include "util/utf8.h"
 
@@ -57,6 +59,25 @@ static struct tokenizer *make(const char *kind)
     return t;
 }
 
+static void write_forms(const struct tokenizer *t)
+{
+    struct err err = {{0}};
+    struct description d;
+    if (tokenizer_describe(&d, t, tokenizer_size(t) + 2, &err)) {
+        ENSURE(err.text[0]);
+        return;
+    }
+    char *json = tokenizer_parts_to_json(&d.parts, &err);
+    if (!json)
+        BUG("%s", err.text);
+    struct tokenizer *again = tokenizer_from_json(json, strlen(json), &err);
+    if (!again)
+        BUG("%s", err.text);
+    tokenizer_free(again);
+    free(json);
+    description_release(&d);
+}
+
 static void read_files(const char *text, size_t size)
 {
     struct err err = {{0}};
@@ -68,6 +89,7 @@ static void read_files(const char *text, size_t size)
         buf_init(&back, SIZE_MAX);
         tokenizer_encode(t, &ids, text, size, &err);
         tokenizer_decode(t, &back, ids.data, ids.n, true);
+        write_forms(t);
         buf_release(&back);
         ids_release(&ids);
     }
