@@ -1,5 +1,6 @@
 /* `hone ppo` from outside, on the tiny model: the first KL is exactly 0, and a run that is killed and resumed, or run with
  * other threads and micro-batches, leaves the bytes of a straight run (laws 1 and 2). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +29,14 @@ static int enter(void **state)
 
 static void expect_same_as_straight(const char *dir)
 {
-    char *x = path_join("straight", "adapter"), *y = path_join(dir, "adapter");
+    static const char *const folders[] = {"adapter", "critic"};
     expect_same_file("straight", dir, "metrics.jsonl");
-    expect_same_file(x, y, "adapter_model.safetensors");
-    free(x);
-    free(y);
+    for (size_t i = 0; i < 2; i++) {
+        char *x = path_join("straight", folders[i]), *y = path_join(dir, folders[i]);
+        expect_same_file(x, y, "adapter_model.safetensors");
+        free(x);
+        free(y);
+    }
 }
 
 static void test_first_iteration(void **state)
@@ -108,6 +112,39 @@ static void test_variants(void **state)
         lines++;
     assert_true(lines < 5); /* it stopped */
     free(text);
+}
+
+/* The score of the first answer of row i. */
+static double first_score(const json_t *rows, size_t i)
+{
+    return json_number_value(json_array_get(json_object_get(json_array_get(rows, i), "score"), 0));
+}
+
+static json_t *scored(const char *reward)
+{
+    struct ended e = run("$HONE score --model golden/models/llama --tokenizer tokenizer --reward %s --data pairs.jsonl --quiet", reward);
+    json_t *rows = json_lines(e.out);
+    assert_int_equal(json_array_size(rows), 20);
+    ended_release(&e);
+    return rows;
+}
+
+/* The critic is left as a reward model's folder: it gives values, and goes where reward models go. */
+static void test_critic(void **state)
+{
+    (void)state;
+    run_ok("$HONE export --model straight/critic --output values --quiet >export.json && grep -q largest_score_difference export.json");
+    json_t *values = scored("straight/critic"), *exported = scored("values"), *scores = scored("rm");
+    for (size_t i = 0; i < 20; i++) {
+        double value = first_score(values, i);
+        expect_near(first_score(exported, i), value, 1e-4, "value", i);
+        assert_true(fabs(first_score(scores, i) - value) > 1e-4); /* it began as the reward model, and learned */
+    }
+    json_decref(values);
+    json_decref(exported);
+    json_decref(scores);
+    run_ok(PPO "out --overwrite --iterations 1 --share-value-trunk");
+    json_decref(scored("out/critic"));
 }
 
 /* While the critic warms up the policy stays as it was, with its own trunk and with a shared one; then it learns. */
@@ -206,7 +243,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_iteration), cmocka_unit_test(test_killed_and_resumed), cmocka_unit_test(test_killed_at_calls),
         cmocka_unit_test(test_arrangements),    cmocka_unit_test(test_shared_trunk_recomputed), cmocka_unit_test(test_variants),
-        cmocka_unit_test(test_critic_warmup),   cmocka_unit_test(test_ema),
+        cmocka_unit_test(test_critic),          cmocka_unit_test(test_critic_warmup),   cmocka_unit_test(test_ema),
         cmocka_unit_test(test_ptx),
     };
     return cmocka_run_group_tests(tests, enter, sandbox_leave);

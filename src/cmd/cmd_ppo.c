@@ -206,6 +206,20 @@ static void restore(void *self, const json_t *from)
     j->kl.kl_coef = json_number_value(json_object_get(from, "kl_coef"));
 }
 
+/* The critic as a reward model's folder, so that it can be looked at, exported, and begun with again.  With --full the trunk that it shares is
+ * the model itself, and the head would stand alone: it is left out. */
+static int save_critic(const struct job *j, struct err *err)
+{
+    const struct net *critic = &j->ppo.critic;
+    const struct head_notes notes = {.score_bias = (double)j->value_head.bias};
+    if (!critic->adapter)
+        return 0;
+    char *folder = path_join(j->online.t.run.dir, "critic");
+    int rc = adapter_save(critic->adapter, &j->value_head, &notes, critic->model->path, folder, err);
+    free(folder);
+    return rc;
+}
+
 static void release(struct job *j)
 {
     ppo_release(&j->ppo);
@@ -240,7 +254,7 @@ int cmd_ppo(int argc, char **argv)
     if (rc == 0) {
         if (args.share_value_trunk)
             j->online.t.has_head = false; /* the value head is not part of the policy */
-        rc = online_finish(&j->online, &err);
+        rc = save_critic(j, &err) || online_finish(&j->online, &err) ? -1 : 0;
     }
     release(j);
     code = online_close(&j->online, rc, &err);

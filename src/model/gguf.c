@@ -370,10 +370,10 @@ static int read_file(struct cursor *c, struct gguf *g)
     uint32_t alignment = 32;
     if (gguf_u32(&alignment, g, "general.alignment", c->err) < 0)
         return -1;
-    if (alignment == 0 || (alignment & (alignment - 1)))
+    if (alignment < 8 || (alignment & (alignment - 1))) /* floats are read where they lie */
         return err_set(c->err,
                        "cannot read '%s': general.alignment is %" PRIu32
-                       ", not a power of two: the file is damaged: download it again",
+                       ", not a power of two from 8 on: the file is damaged: download it again",
                        c->path, alignment);
     return read_tensors(c, &g->tensors, n_tensors, alignment);
 }

@@ -128,9 +128,9 @@ def types(folder):
         report(f"llama-untied: {name} GGUF in llama.cpp", spread(llama_cpp_logits(file), logits_of(causal(again))), limit)
 
 
-def reward_model(folder):
-    """A head trained by hone: what transformers computes with it, and the bias that it has no place for, is the score."""
-    rows, run, out, ids = (os.path.join(folder, name) for name in ("pairs.jsonl", "reward", "reward-folder", "ids.jsonl"))
+def heads(folder):
+    """Heads trained by hone, a reward model's and a critic's: what transformers computes with it, and the bias that it has no place for, is the score."""
+    rows, run, ids = (os.path.join(folder, name) for name in ("pairs.jsonl", "reward", "ids.jsonl"))
     base, tokenizer = os.path.join(MODELS, "llama"), os.path.join(folder, "tokenizer")
     os.makedirs(tokenizer)
     with open(os.path.join(MODELS, "..", "tokenizer.json"), encoding="utf-8") as f, open(os.path.join(tokenizer, "tokenizer.json"), "w") as out_file:
@@ -141,15 +141,20 @@ def reward_model(folder):
         f.writelines(json.dumps({"prompt": f"the lamp {i}", "chosen": "was lit", "rejected": "before the rain"}) + "\n" for i in range(24))
     hone("reward", "--model", base, "--tokenizer", tokenizer, "--train-data", rows, "--output-dir", run, "--max-steps", "6",
          "--learning-rate", "1e-2", "--no-normalize-scores", "--quiet")
-    hone("export", "--model", run, "--output", out)
+    policy = os.path.join(folder, "policy")
+    hone("ppo", "--model", base, "--tokenizer", tokenizer, "--reward", run, "--train-data", rows, "--output-dir", policy, "--iterations", "2",
+         "--learning-rate", "1e-2", "--response-length", "8", "--quiet")
     with open(ids, "w") as f:
         f.write(json.dumps({"prompt_ids": IDS[:3], "completions": [IDS[3:]]}) + "\n")
-    score = json.loads(hone("score", "--model", base, "--reward", run, "--data", ids, "--quiet"))["score"]
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(out, dtype=torch.float32).eval()
-    bias = json.load(open(os.path.join(out, "hone.json")))["score_bias"]
-    with torch.no_grad():
-        theirs = model(torch.tensor([IDS])).logits.item() + bias
-    report("llama: reward model in transformers, its score", abs((score[0] if isinstance(score, list) else score) - theirs), 1e-4)
+    for name, head in (("reward model", run), ("critic", os.path.join(policy, "critic"))):
+        out = os.path.join(folder, name)
+        hone("export", "--model", head, "--output", out)
+        score = json.loads(hone("score", "--model", base, "--reward", head, "--data", ids, "--quiet"))["score"]
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(out, dtype=torch.float32).eval()
+        bias = json.load(open(os.path.join(out, "hone.json")))["score_bias"]
+        with torch.no_grad():
+            theirs = model(torch.tensor([IDS])).logits.item() + bias
+        report(f"llama: {name} in transformers, its score", abs((score[0] if isinstance(score, list) else score) - theirs), 1e-4)
 
 
 def llama_cpp_ids(path, texts):
@@ -260,7 +265,7 @@ def main():
         for name in FAMILIES:
             family(name, folder)
         types(folder)
-        reward_model(folder)
+        heads(folder)
         vocabularies(folder)
         if os.environ.get("HONE_MODEL"):
             real_model(os.environ["HONE_MODEL"], folder)
