@@ -189,6 +189,7 @@ static void test_refuses_lists(void **state)
     static const char *const cases[][2] = {
         {"<html>", "not JSON"},
         {"", "not JSON"},
+        {"{\"sha\": \"x.\\\n", "not JSON"}, /* what the parser quotes of it has a line's end */
         {"[]", "no \"siblings\""},
         {"{\"siblings\": []}", "no \"sha\""},
         {"{\"sha\": \"main\", \"siblings\": []}", "no \"sha\""},

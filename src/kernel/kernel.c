@@ -4,7 +4,15 @@
 
 extern const struct kernel kernel_plain;
 #if defined(__x86_64__)
+#include <cpuid.h>
 extern const struct kernel kernel_avx2, kernel_avx512;
+
+/* Halves to floats; Clang's __builtin_cpu_supports() does not know it by name. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
 #elif defined(__aarch64__)
 extern const struct kernel kernel_neon;
 #endif
@@ -19,7 +27,7 @@ size_t kernel_list(const struct kernel *out[4])
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
         out[n++] = &kernel_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         out[n++] = &kernel_avx2;
 #elif defined(__aarch64__)
     out[n++] = &kernel_neon; /* always there */

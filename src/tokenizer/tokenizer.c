@@ -262,6 +262,7 @@ void tokenizer_decode(const struct tokenizer *t, struct buf *out, const int32_t 
         decoder_first(&t->decoder, out, spelling, len);
         first++;
     }
-    tokenizer_decode_more(t, out, ids + first, n - first, skip_special);
+    if (first < n)
+        tokenizer_decode_more(t, out, ids + first, n - first, skip_special);
     decoder_strip(&t->decoder, out, start);
 }

@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A sentence is one line, whatever it quotes. */
+static void keep_one_line(char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 0x7f)
+            *s = ' ';
+}
+
 int err_set(struct err *err, const char *fmt, ...)
 {
     if (!err)
@@ -13,6 +21,7 @@ int err_set(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err->text, sizeof err->text, fmt, ap);
     va_end(ap);
+    keep_one_line(err->text);
     return -1;
 }
 
@@ -25,6 +34,7 @@ int err_prefix(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(head, sizeof head, fmt, ap);
     va_end(ap);
+    keep_one_line(head);
     memcpy(tail, err->text, sizeof tail);
     size_t n = strlen(head), left = sizeof err->text - 1;
     if (n > left / 2)

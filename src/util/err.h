@@ -1,9 +1,9 @@
 /* Errors.
  *
- * A function that can fail because of something outside the program (a file, a flag, a request) returns
- * -1 (or NULL) and fills a `struct err` with one sentence fit for the user: what, where, why and what to
- * do.  Lower case, the subject in quotes, no full stop.  Library code never prints and never exits; only
- * src/cmd does.  A broken precondition is the program's own fault: BUG() says where, and aborts. */
+ * A function that can fail because of something outside the program (a file, a flag, a request) returns -1 (or NULL) and fills a `struct err`
+ * with one sentence fit for the user: what, where, why and what to do.  Lower case, the subject in quotes, no full stop, one line: control
+ * characters in what it quotes become spaces.  Library code never prints and never exits; only src/cmd does.  A broken precondition is the
+ * program's own fault: BUG() says where, and aborts. */
 #ifndef HONE_UTIL_ERR_H
 #define HONE_UTIL_ERR_H
 
