@@ -16,9 +16,8 @@
 #include "util/rng.h"
 
 /* A model of tests/golden/models with settings laid over its config. */
-static void open_with(struct model *m, const char *name, const json_t *over)
+static void make_with(const char *name, const json_t *over)
 {
-    struct err err;
     char *config = xasprintf("golden/models/%s/config.json", name);
     json_t *o = golden_json(config);
     json_object_update(o, (json_t *)(uintptr_t)over);
@@ -26,11 +25,17 @@ static void open_with(struct model *m, const char *name, const json_t *over)
     drop("model");
     run_ok("mkdir model && cp golden/models/%s/model.safetensors model", name);
     text_write("model/config.json", "%s", text);
-    if (model_open(m, "model", NULL, &err))
-        fail_msg("%s", err.text);
     free(text);
     json_decref(o);
     free(config);
+}
+
+static void open_with(struct model *m, const char *name, const json_t *over)
+{
+    struct err err;
+    make_with(name, over);
+    if (model_open(m, "model", NULL, &err))
+        fail_msg("%s", err.text);
 }
 
 static void check_gradients(const json_t *want, const struct params *p, const float *grads, const char *name)
@@ -326,24 +331,29 @@ static void test_saved(void **state)
     }
 }
 
-/* A GGUF holds the same numbers: what they compute is the same, but for Gemma's 1 + w. */
+/* A GGUF holds the same numbers, and so does a folder that is made of it: what they compute is the same, but for Gemma's 1 + w. */
 static void check_gguf(const char *name, const char *over)
 {
     struct err err;
-    struct model m, back;
+    struct model m, back, folder;
     json_t *o = json_loads(over, 0, NULL);
     open_with(&m, name, o);
     json_decref(o);
-    if (model_save_gguf(&m, NULL, DTYPE_F32, "model.gguf", &err) || model_open(&back, "model.gguf", NULL, &err))
+    drop("saved");
+    if (model_save_gguf(&m, NULL, DTYPE_F32, "model.gguf", &err) || model_open(&back, "model.gguf", NULL, &err) ||
+        model_save(&back, NULL, NULL, NULL, DTYPE_F32, "saved", &err) || model_open(&folder, "saved", NULL, &err))
         fail_msg("%s: %s", name, err.text);
+    assert_int_equal(back.config.rotary_dim, m.config.rotary_dim);
+    assert_int_equal(back.rope.positions, !strcmp(name, "mistral") ? 8 : m.rope.positions);
     assert_true(!strcmp(name, "mistral") || back.config.family == m.config.family);
     assert_memory_equal(back.config.layer, m.config.layer, strcmp(name, "mistral") ? sizeof m.config.layer : 0);
     assert_int_equal(back.config.rope.scaling, m.config.rope.scaling);
     enum { N = 6 };
     int32_t ids[N] = {5, 300, 17, 44, 211, 8};
-    float logits[2][512], one = 1;
-    for (int i = 0; i < 2; i++) {
-        const struct model *which = i ? &back : &m;
+    float logits[3][512], one = 1;
+    const struct model *const models[] = {&m, &back, &folder};
+    for (int i = 0; i < 3; i++) {
+        const struct model *which = models[i];
         struct net net = {.model = which};
         struct workspace *w = workspace_new(&which->config, KEEP_NOTHING, &err);
         struct batch b = {0};
@@ -361,8 +371,11 @@ static void check_gguf(const char *name, const char *over)
         assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
     for (size_t i = 0; i < 512; i++)
         expect_near((double)logits[1][i], (double)logits[0][i], 5e-6, name, i);
+    for (size_t i = 0; i < 512; i++)
+        expect_near((double)logits[2][i], (double)logits[1][i], 5e-6, name, i);
     model_release(&m);
     model_release(&back);
+    model_release(&folder);
 }
 
 static void test_gguf(void **state)
@@ -374,9 +387,65 @@ static void test_gguf(void **state)
         {"smollm3", "{\"no_rope_layers\": [1, 1, 1]}"}, {"olmo2", "{}"}, {"gpt2", "{}"},
         {"llama", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"linear\", \"factor\": 4}}"},
         {"llama", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64}}"},
+        {"phi3", "{\"max_position_embeddings\": 1024, \"original_max_position_embeddings\": 100, \"rope_scaling\": {\"type\": \"su\", \"short_factor\": "
+                 "[1, 1.1, 1.2, 1.5, 1.75, 2], \"long_factor\": [1, 2, 3, 4, 5, 6]}, \"partial_rotary_factor\": 0.75, \"rope_parameters\": null}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_gguf(cases[i][0], cases[i][1]);
+}
+
+/* Rotary settings that do not fit, or belong to no model here. */
+static void test_rope_refused(void **state)
+{
+    (void)state;
+#define LONG(short, long, more) "{\"original_max_position_embeddings\": 100, \"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": " short \
+                                ", \"long_factor\": " long more "}}"
+#define EIGHT "[1, 1, 1, 1, 1, 1, 1, 1]"
+    static const char *const cases[][3] = {
+        {"llama", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}}", "partial_rotary_factor other than 1 is not supported in this family"},
+        {"llama", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"spiral\"}}", "rotary scaling 'spiral' is not supported yet"},
+        {"phi3", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.7}}", "11 rotated numbers of a head of 16 are no pairs"},
+        {"phi3", "{\"rope_parameters\": {\"rope_theta\": 1e4, \"partial_rotary_factor\": 1.5}}", "0 rotated numbers"},
+        {"phi3", LONG("[1, 2]", EIGHT, ""), "short_factor has 2 numbers for the 8 pairs"},
+        {"phi3", LONG(EIGHT, "7", ""), "long_factor has 0 numbers"},
+        {"phi3", LONG("[1, 1, 1, 0, 1, 1, 1, 1]", EIGHT, ""), "a factor of longrope is not a positive number"},
+        {"phi3", LONG(EIGHT, EIGHT, ", \"attention_factor\": -1"), "not a positive number"},
+        {"phi3", "{\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": " EIGHT ", \"long_factor\": " EIGHT "}, \"original_max_position_embeddings\": null}",
+         "not a positive number"},
+    };
+#undef LONG
+#undef EIGHT
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *o = json_loads(cases[i][1], 0, NULL);
+        struct model m;
+        struct err err;
+        assert_non_null(o);
+        make_with(cases[i][0], o);
+        if (model_open(&m, "model", NULL, &err) == 0 || !strstr(err.text, cases[i][2]))
+            fail_msg("%s: '%s' does not say '%s'", cases[i][1], err.text, cases[i][2]);
+        json_decref(o);
+    }
+}
+
+/* Beyond its original positions longrope has other frequencies, which hone does not take: such texts are refused. */
+static void test_long_positions(void **state)
+{
+    (void)state;
+    json_t *o = json_loads("{\"max_position_embeddings\": 1024, \"original_max_position_embeddings\": 100, \"rope_parameters\": {\"rope_theta\": 1e4, "
+                           "\"rope_type\": \"longrope\", \"short_factor\": [1, 1, 1, 1, 1, 1, 1, 2], \"long_factor\": [1, 2, 3, 4, 5, 6, 7, 8]}}", 0, NULL);
+    make_with("phi3", o);
+    json_decref(o);
+    FILE *f = fopen("ids.jsonl", "w");
+    for (int n = 100; n <= 101; n++) {
+        fprintf(f, "{\"input_ids\": [3");
+        for (int i = 1; i < n; i++)
+            fprintf(f, ", %d", 3 + i);
+        fprintf(f, "]}\n");
+    }
+    fclose(f);
+    run_ok("head -n 1 ids.jsonl | $HONE logprobs --model model --ids - --quiet >lp.jsonl && test -s lp.jsonl");
+    expect_refused("$HONE logprobs --model model --ids ids.jsonl --quiet", "101 tokens");
+    run_ok("$HONE inspect model | grep -q 'of its 1024 positions only the first 100 are used'");
 }
 
 static void test_gguf_refused(void **state)
@@ -406,6 +475,7 @@ static void test_gguf_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_long), cmocka_unit_test(test_laws), cmocka_unit_test(test_trees), cmocka_unit_test(test_saved),
-                                       cmocka_unit_test(test_gguf), cmocka_unit_test(test_gguf_refused)};
+                                       cmocka_unit_test(test_gguf), cmocka_unit_test(test_gguf_refused), cmocka_unit_test(test_rope_refused),
+                                       cmocka_unit_test(test_long_positions)};
     return cmocka_run_group_tests(tests, sandbox_enter, sandbox_leave);
 }

@@ -350,7 +350,7 @@ static void rope_case(size_t rows, size_t heads, size_t half)
     }
     for (size_t i = 0; i < half; i++)
         inv_freq[i] = powf(10000.0f, -(float)i / (float)half);
-    assert_int_equal(rope_init(&r, inv_freq, half, rows, 1, &err), 0);
+    assert_int_equal(rope_init(&r, inv_freq, 2 * half, half, rows, 1, &err), 0);
     float *x = random_floats(n, 1, 1.115), *dy = random_floats(n, 2, 1.315);
     double *x2 = as_doubles(x, n), *dy2 = as_doubles(dy, n), *y2 = zeros(n), *dx2 = zeros(n);
     rope_rotate(&r, x, pos, rows, heads, false);

@@ -97,10 +97,16 @@ static void add_layer(struct merged *m, const struct model *model, const struct 
                        gguf && f->unit_norm && k <= NORM_K ? 1.0f : 0.0f);
 }
 
-/* A GGUF has Llama 3's scaling as numbers that plain frequencies are divided by. */
+/* A GGUF has Llama 3's scaling as numbers that plain frequencies are divided by, and longrope's as its two lists. */
 static void add_rope_factors(struct merged *m, const struct config *c)
 {
-    size_t half = c->head_dim / 2;
+    size_t half = c->rotary_dim / 2;
+    if (c->rope.scaling == ROPE_LONG) {
+        add_vector(m, "rope_factors_short.weight", 0, c->rope.short_factor, half, 0);
+        add_vector(m, "rope_factors_long.weight", 0, c->rope.long_factor, half, 0);
+    }
+    if (c->rope.scaling != ROPE_LLAMA3)
+        return;
     float *scaled = xmalloc(half * sizeof *scaled), *plain = xmalloc(half * sizeof *plain);
     struct rotary r = c->rope;
     rotary_frequencies(&r, half, scaled);
@@ -128,7 +134,7 @@ void merged_init(struct merged *m, const struct model *model, const struct adapt
         add_vector(m, gguf ? f->shift.gguf : f->shift.hf, 0, model->shift, c->width, 0);
     if (model->output.data != model->embed.data && !head)
         add_matrix(m, gguf ? f->output.gguf : f->output.hf, 0, &model->output, false);
-    if (gguf && c->rope.scaling == ROPE_LLAMA3)
+    if (gguf)
         add_rope_factors(m, c);
     if (head) {
         add_vector(m, "score.weight", 0, head->params.data, c->width, 0);

@@ -56,10 +56,14 @@ static void put_rope(struct gguf_out *g, const char *a, const struct config *c)
 {
     const struct rotary *r = &c->rope;
     char name[128];
-    put_u32(g, a, "rope.dimension_count", c->head_dim);
+    put_u32(g, a, "rope.dimension_count", c->rotary_dim);
     put_f32(g, a, "rope.freq_base", r->theta);
     if (c->family->local_theta > 0)
         put_f32(g, a, "rope.freq_base_swa", c->rope_local.theta);
+    if (r->scaling == ROPE_LONG) { /* and two tensors */
+        put_u32(g, a, "rope.scaling.original_context_length", (size_t)r->original_positions);
+        put_f32(g, a, "rope.scaling.attn_factor", r->amplitude);
+    }
     if (r->scaling != ROPE_LINEAR && r->scaling != ROPE_YARN)
         return; /* llama3's is a tensor; dynamic's are the plain frequencies */
     snprintf(name, sizeof name, "%s.rope.scaling.type", a);

@@ -136,6 +136,8 @@ static json_t *sizes_of(const struct config *c)
     set_whole(o, "heads", c->heads);
     set_whole(o, "kv_heads", c->kv_heads);
     set_whole(o, "head_size", c->head_dim);
+    if (c->rotary_dim != c->head_dim)
+        set_whole(o, "rotated_of_a_head", c->rotary_dim);
     set_whole(o, "feed_forward", c->ffn);
     set_whole(o, "positions", c->positions);
     json_object_set_new(o, "tied_output", json_boolean(c->tied));

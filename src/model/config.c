@@ -41,13 +41,16 @@ size_t config_dimension(const struct config *c, enum dimension d)
     return 1;
 }
 
-static int check_rotary(const struct rotary *r, const char *path, struct err *err)
+static int check_rotary(const struct rotary *r, size_t half, const char *path, struct err *err)
 {
     const float numbers[] = {r->theta, r->factor, r->original_positions, r->low_freq_factor, r->high_freq_factor, r->beta_fast,
                              r->beta_slow, r->amplitude};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!(numbers[i] > 0) || !isfinite(numbers[i]))
             return err_set(err, "'%s': the rotary base or a number of its scaling is not a positive number", path);
+    for (size_t i = 0; r->scaling == ROPE_LONG && i < half; i++)
+        if (!(r->short_factor[i] > 0) || !isfinite(r->short_factor[i]) || !(r->long_factor[i] > 0) || !isfinite(r->long_factor[i]))
+            return err_set(err, "'%s': a factor of longrope is not a positive number", path);
     return 0;
 }
 
@@ -68,13 +71,13 @@ static int check(const struct config *c, const char *path, struct err *err)
                            path, sizes[i].name, sizes[i].value);
     if (c->heads % c->kv_heads)
         return err_set(err, "'%s': %zu attention heads cannot share %zu key-value heads", path, c->heads, c->kv_heads);
-    if (c->head_dim % 2 && !c->family->position.hf)
-        return err_set(err, "'%s': a head size of %zu is odd: rotary embedding needs pairs", path, c->head_dim);
+    if (!c->family->position.hf && (c->rotary_dim % 2 || c->rotary_dim > c->head_dim || c->rotary_dim == 0))
+        return err_set(err, "'%s': %zu rotated numbers of a head of %zu are no pairs of them", path, c->rotary_dim, c->head_dim);
     if (!(c->norm_eps > 0) || !(c->attention_scale > 0) || !isfinite(c->attention_scale))
         return err_set(err, "'%s': the norm's epsilon or the scale of attention is not a positive number", path);
     if (!(c->attention_cap >= 0) || !(c->final_cap >= 0) || !isfinite(c->attention_cap + c->final_cap))
         return err_set(err, "'%s': a cap of logits is not a positive number", path);
-    return check_rotary(&c->rope, path, err) || check_rotary(&c->rope_local, path, err) ? -1 : 0;
+    return check_rotary(&c->rope, c->rotary_dim / 2, path, err) || check_rotary(&c->rope_local, c->rotary_dim / 2, path, err) ? -1 : 0;
 }
 
 static size_t whole(const json_t *o, const char *key, size_t otherwise)
@@ -107,35 +110,63 @@ static size_t either(const json_t *o, const char *key, const char *other, size_t
 static const struct rotary plain_rotary = {.theta = 10000.0f, .factor = 1, .original_positions = 8192, .low_freq_factor = 1,
                                            .high_freq_factor = 4, .beta_fast = 32, .beta_slow = 1, .truncate = true, .amplitude = 1};
 
-/* p: rope_parameters, which transformers 5 writes, or older folders' rope_scaling beside theta; may be NULL. */
-static int read_rotary(struct rotary *r, const json_t *p, float theta, size_t positions, const char *path, struct err *err)
+/* One of longrope's lists, a number a pair. */
+static int read_factors(float *to, const json_t *p, const char *key, size_t half, const char *path, struct err *err)
+{
+    const json_t *list = json_object_get(p, key);
+    if (half > ROTARY_MOST_FACTORS)
+        return err_set(err, "'%s': longrope with %zu pairs a head is not supported: %d are", path, half, ROTARY_MOST_FACTORS);
+    if (json_array_size(list) != half)
+        return err_set(err, "'%s': longrope's %s has %zu numbers for the %zu pairs of a head", path, key, json_array_size(list), half);
+    for (size_t i = 0; i < half; i++)
+        to[i] = (float)json_number_value(json_array_get(list, i));
+    return 0;
+}
+
+/* o: the whole config, which may hold what p leaves out. */
+static int read_long(struct rotary *r, const json_t *p, const json_t *o, const struct config *c, const char *path, struct err *err)
+{
+    r->original_positions = real(o, "original_max_position_embeddings", real(p, "original_max_position_embeddings", 0)); /* in this order, as transformers */
+    if (!json_is_number(json_object_get(p, "factor")))
+        r->factor = (float)c->positions / r->original_positions;
+    r->amplitude = real(p, "attention_factor", rotary_long_amplitude(r->factor, r->original_positions));
+    return read_factors(r->short_factor, p, "short_factor", c->rotary_dim / 2, path, err) ||
+                   read_factors(r->long_factor, p, "long_factor", c->rotary_dim / 2, path, err)
+               ? -1 : 0;
+}
+
+/* p: rope_parameters of the whole config o, which transformers 5 writes, or older folders' rope_scaling beside theta; may be NULL. */
+static int read_rotary(struct rotary *r, const json_t *p, float theta, const json_t *o, const struct config *c, const char *path,
+                       struct err *err)
 {
     *r = plain_rotary;
     r->theta = real(p, "rope_theta", theta);
-    if (real(p, "partial_rotary_factor", 1) != 1)
-        return err_set(err, "'%s': a partial_rotary_factor other than 1 is not supported yet", path);
     const char *type = json_string_value(json_object_get(p, "rope_type"));
     if (!type)
         type = json_string_value(json_object_get(p, "type"));
     if (!type)
         return 0;
+    if (!strcmp(type, "su")) /* its first name */
+        type = rope_scaling_names[ROPE_LONG];
     int scaling = ROPE_SCALINGS - 1;
     while (scaling >= 0 && strcmp(type, rope_scaling_names[scaling]))
         scaling--;
     if (scaling < 0)
-        return err_set(err, "'%s': rotary scaling '%s' is not supported yet (default, linear, dynamic, llama3 and yarn are)", path, type);
+        return err_set(err, "'%s': rotary scaling '%s' is not supported yet (default, linear, dynamic, llama3, yarn and longrope are)", path, type);
     r->scaling = (enum rope_scaling)scaling;
     r->factor = real(p, "factor", 1);
     r->low_freq_factor = real(p, "low_freq_factor", 1);
     r->high_freq_factor = real(p, "high_freq_factor", 4);
-    r->original_positions = real(p, "original_max_position_embeddings", r->scaling == ROPE_YARN ? (float)positions : 8192.0f);
+    r->original_positions = real(p, "original_max_position_embeddings", r->scaling == ROPE_YARN ? (float)c->positions : 8192.0f);
+    if (r->scaling == ROPE_LONG)
+        return read_long(r, p, o, c, path, err);
     if (r->scaling != ROPE_YARN)
         return 0;
     r->beta_fast = real(p, "beta_fast", 32);
     r->beta_slow = real(p, "beta_slow", 1);
     r->truncate = !json_is_false(json_object_get(p, "truncate"));
     if (!json_is_number(json_object_get(p, "factor")))
-        r->factor = (float)positions / r->original_positions;
+        r->factor = (float)c->positions / r->original_positions;
     float mscale = real(p, "mscale", 0), all = real(p, "mscale_all_dim", 0), grown = rotary_yarn_amplitude(r->factor) - 1;
     r->amplitude = real(p, "attention_factor", mscale != 0 && all != 0 ? (1 + mscale * grown) / (1 + all * grown) : 1 + grown);
     return 0;
@@ -149,11 +180,15 @@ static int read_rope(struct config *c, const json_t *o, const char *path, struct
         p = all;
     else if (!json_is_object(p))
         p = json_is_object(scaling) ? scaling : NULL;
-    if (read_rotary(&c->rope, p, real(o, "rope_theta", 10000), c->positions, path, err))
+    float partial = real(p, "partial_rotary_factor", c->family->partial_rotary ? real(o, "partial_rotary_factor", 1) : 1);
+    if (partial != 1 && !c->family->partial_rotary)
+        return err_set(err, "'%s': a partial_rotary_factor other than 1 is not supported in this family", path);
+    c->rotary_dim = partial > 0 && partial <= 1 ? (size_t)((float)c->head_dim * partial) : 0;
+    if (read_rotary(&c->rope, p, real(o, "rope_theta", 10000), o, c, path, err))
         return -1;
     c->rope_local = c->rope;
     float theta = real(o, "rope_local_base_freq", c->family->local_theta);
-    return theta > 0 ? read_rotary(&c->rope_local, local, theta, c->positions, path, err) : 0;
+    return theta > 0 ? read_rotary(&c->rope_local, local, theta, o, c, path, err) : 0;
 }
 
 static uint8_t flags_of(const struct config *c, bool local, bool still)
@@ -308,6 +343,29 @@ static float gguf_real(const struct gguf *g, const char *prefix, const char *key
     return otherwise;
 }
 
+/* A GGUF has longrope's lists as tensors, and no name for it. */
+static const char *const long_names[] = {"rope_factors_short.weight", "rope_factors_long.weight"};
+
+static int long_from_gguf(struct config *c, const struct gguf *g, bool *bad, struct err *err)
+{
+    struct rotary *r = &c->rope;
+    float *lists[] = {r->short_factor, r->long_factor};
+    for (size_t i = 0; i < 2; i++) {
+        const struct tensor *t = tensor_need(&g->tensors, long_names[i], err);
+        if (!t)
+            return -1;
+        if (tensor_elements(t) != c->rotary_dim / 2 || c->rotary_dim / 2 > ROTARY_MOST_FACTORS)
+            return err_set(err, "'%s': tensor '%s' has %zu numbers for the %zu pairs of a head (at most %d)", g->tensors.path, t->name,
+                           tensor_elements(t), c->rotary_dim / 2, ROTARY_MOST_FACTORS);
+        tensor_unpack(lists[i], t);
+    }
+    r->scaling = ROPE_LONG;
+    r->original_positions = (float)gguf_whole(g, c->family->gguf, "rope.scaling.original_context_length", c->positions, bad, err);
+    r->factor = (float)c->positions / r->original_positions;
+    r->amplitude = gguf_real(g, c->family->gguf, "rope.scaling.attn_factor", rotary_long_amplitude(r->factor, r->original_positions), bad, err);
+    return 0;
+}
+
 static int rotary_from_gguf(struct config *c, const struct gguf *g, bool *bad, struct err *err)
 {
     const char *a = c->family->gguf, *scaling = NULL;
@@ -317,6 +375,9 @@ static int rotary_from_gguf(struct config *c, const struct gguf *g, bool *bad, s
     struct rotary *r = &c->rope;
     *r = plain_rotary;
     r->theta = gguf_real(g, a, "rope.freq_base", 10000.0f, bad, err);
+    c->rotary_dim = gguf_whole(g, a, "rope.dimension_count", c->head_dim, bad, err);
+    if (c->rotary_dim != c->head_dim && !c->family->partial_rotary)
+        return err_set(err, "'%s': a rope.dimension_count other than the head's size is not supported in this family", g->tensors.path);
     if (scaling && strcmp(scaling, "none")) {
         if (strcmp(scaling, "linear") && strcmp(scaling, "yarn"))
             return err_set(err, "'%s': rotary scaling '%s' is not supported yet (none, linear and yarn are)", g->tensors.path, scaling);
@@ -326,6 +387,8 @@ static int rotary_from_gguf(struct config *c, const struct gguf *g, bool *bad, s
         if (r->scaling == ROPE_YARN)
             r->amplitude = rotary_yarn_amplitude(r->factor) * gguf_real(g, a, "rope.scaling.attn_factor", 1.0f, bad, err);
     }
+    if (tensor_find(&g->tensors, long_names[0]) && long_from_gguf(c, g, bad, err))
+        return -1;
     c->rope_local = c->rope;
     if (c->family->local_theta > 0) {
         c->rope_local = plain_rotary;
@@ -381,7 +444,7 @@ void config_release(struct config *c)
     *c = (struct config){0};
 }
 
-static json_t *rotary_json(const struct rotary *r)
+static json_t *rotary_json(const struct rotary *r, size_t half)
 {
     json_t *p = json_pack("{s:s, s:f}", "rope_type", rope_scaling_names[r->scaling], "rope_theta", (double)r->theta);
     const struct {
@@ -394,12 +457,23 @@ static json_t *rotary_json(const struct rotary *r)
         {"high_freq_factor", r->high_freq_factor, r->scaling == ROPE_LLAMA3},
         {"beta_fast", r->beta_fast, r->scaling == ROPE_YARN},
         {"beta_slow", r->beta_slow, r->scaling == ROPE_YARN},
-        {"attention_factor", r->amplitude, r->scaling == ROPE_YARN},
+        {"attention_factor", r->amplitude, r->scaling == ROPE_YARN || r->scaling == ROPE_LONG},
     };
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
         if (rest[i].wanted)
             json_object_set_new(p, rest[i].key, json_real((double)rest[i].value));
-    if (r->scaling == ROPE_LLAMA3 || r->scaling == ROPE_YARN)
+    json_t *lists[] = {json_array(), json_array()};
+    for (size_t i = 0; i < half; i++) {
+        json_array_append_new(lists[0], json_real((double)r->short_factor[i]));
+        json_array_append_new(lists[1], json_real((double)r->long_factor[i]));
+    }
+    if (r->scaling == ROPE_LONG) {
+        json_object_set(p, "short_factor", lists[0]);
+        json_object_set(p, "long_factor", lists[1]);
+    }
+    json_decref(lists[0]);
+    json_decref(lists[1]);
+    if (r->scaling == ROPE_LLAMA3 || r->scaling == ROPE_YARN || r->scaling == ROPE_LONG)
         json_object_set_new(p, "original_max_position_embeddings", json_integer((json_int_t)r->original_positions));
     if (!r->truncate)
         json_object_set_new(p, "truncate", json_false());
@@ -410,9 +484,13 @@ static json_t *rotary_json(const struct rotary *r)
 static void describe(json_t *o, const struct config *c)
 {
     const struct family *f = c->family;
-    json_t *rope = rotary_json(&c->rope);
+    json_t *rope = rotary_json(&c->rope, c->rotary_dim / 2);
+    if (c->rotary_dim != c->head_dim)
+        json_object_set_new(rope, "partial_rotary_factor", json_real((double)c->rotary_dim / (double)c->head_dim));
+    if (c->rope.scaling == ROPE_LONG)
+        json_object_set_new(o, "original_max_position_embeddings", json_integer((json_int_t)c->rope.original_positions));
     if (f->local_theta > 0)
-        rope = json_pack("{s:o, s:o}", "full_attention", rope, "sliding_attention", rotary_json(&c->rope_local));
+        rope = json_pack("{s:o, s:o}", "full_attention", rope, "sliding_attention", rotary_json(&c->rope_local, c->rotary_dim / 2));
     else
         json_object_set_new(o, "rope_theta", json_real((double)c->rope.theta));
     if (f->position.hf)

@@ -21,6 +21,7 @@ enum layer_flags {
 struct config {
     const struct family *family;
     size_t vocab, width, layers, heads, kv_heads, head_dim, ffn, positions;
+    size_t rotary_dim; /* the first numbers of a head, which are rotated: all in most models */
     float norm_eps;
     bool tied; /* the output projection is the embedding */
     struct rotary rope, rope_local; /* of all layers, and of local ones */

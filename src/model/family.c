@@ -130,6 +130,7 @@ static const struct family families[] = {
         .classifier = "Phi3ForSequenceClassification",
         SILU,
         .window_layers = WINDOW_ALL,
+        .partial_rotary = true,
         .norm_eps = 1e-5f,
         ENDS,
         .linear = {[LINEAR_Q] = {LAYER "self_attn.qkv_proj.weight", "blk.%zu.attn_qkv.weight", "qkv_proj", DIM_QKV, DIM_WIDTH, false},

@@ -65,6 +65,7 @@ struct family {
     enum window_layers window_layers;
     size_t window_pattern;
     size_t no_rope_every;    /* each so many-th layer has no rotation, where the config does not list them; 0: none */
+    bool partial_rotary;     /* a config may say that only the first part of each head is rotated */
     float local_theta;       /* rotary base of layers with a window, 0: that of the others */
     float norm_eps;          /* where a config does not say */
     size_t head_dim;         /* the same; 0: width / heads */

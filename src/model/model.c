@@ -183,7 +183,7 @@ static int open_weights(struct model *m, struct err *err)
 static int open_rotary(struct rope *rope, struct model *m, const struct rotary *r, struct err *err)
 {
     const struct config *c = &m->config;
-    size_t half = (c->head_dim + 1) / 2;
+    size_t half = (c->rotary_dim + 1) / 2, positions = rotary_positions(r, c->positions);
     float *inv_freq = xcalloc(half, sizeof *inv_freq), *factors = xcalloc(half, sizeof *factors);
     rotary_frequencies(r, half, inv_freq);
     const struct tensor *t = is_gguf(m->path) ? tensor_find(&m->gguf.tensors, "rope_freqs.weight") : NULL;
@@ -197,7 +197,7 @@ static int open_rotary(struct rope *rope, struct model *m, const struct rotary *
         m->odd_rope = !rotary_find_llama3(&m->config.rope, half, factors);
     }
     if (rc == 0)
-        rc = rope_init(rope, inv_freq, half, c->positions < MAX_POSITIONS ? c->positions : MAX_POSITIONS, r->amplitude, err);
+        rc = rope_init(rope, inv_freq, c->head_dim, half, positions < MAX_POSITIONS ? positions : MAX_POSITIONS, r->amplitude, err);
     free(inv_freq);
     free(factors);
     return rc;

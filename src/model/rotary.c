@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-const char *const rope_scaling_names[ROPE_SCALINGS] = {"default", "linear", "dynamic", "llama3", "yarn"};
+const char *const rope_scaling_names[ROPE_SCALINGS] = {"default", "linear", "dynamic", "llama3", "yarn", "longrope"};
 
 static const float TURN = 6.28318530717958648f;
 
@@ -45,6 +45,8 @@ void rotary_frequencies(const struct rotary *r, size_t half, float *inv_freq)
 {
     for (size_t i = 0; i < half; i++) {
         inv_freq[i] = 1.0f / powf(r->theta, (float)(2 * i) / (float)(2 * half));
+        if (r->scaling == ROPE_LONG)
+            inv_freq[i] = 1.0f / (r->short_factor[i] * powf(r->theta, (float)(2 * i) / (float)(2 * half)));
         if (r->scaling == ROPE_LINEAR)
             inv_freq[i] /= r->factor;
         if (r->scaling == ROPE_LLAMA3)
@@ -75,6 +77,16 @@ bool rotary_find_llama3(struct rotary *r, size_t half, const float *factors)
         }
     }
     return false;
+}
+
+float rotary_long_amplitude(float factor, float original_positions)
+{
+    return factor > 1 ? sqrtf(1.0f + logf(factor) / logf(original_positions)) : 1.0f;
+}
+
+size_t rotary_positions(const struct rotary *r, size_t positions)
+{
+    return r->scaling == ROPE_LONG && r->original_positions < (float)positions ? (size_t)r->original_positions : positions;
 }
 
 float rotary_yarn_amplitude(float factor)

@@ -5,12 +5,12 @@
 #include "kernel/kernel.h"
 #include "util/mem.h"
 
-int rope_init(struct rope *r, const float *inv_freq, size_t half, size_t positions, float amplitude, struct err *err)
+int rope_init(struct rope *r, const float *inv_freq, size_t head_dim, size_t half, size_t positions, float amplitude, struct err *err)
 {
     float *table = mem_block(2 * positions, half * sizeof(float), "rotary tables", err);
     if (!table)
         return -1;
-    *r = (struct rope){.half = half, .positions = positions, .cosine = table, .sine = table + positions * half};
+    *r = (struct rope){.head_dim = head_dim, .half = half, .positions = positions, .cosine = table, .sine = table + positions * half};
     for (size_t p = 0; p < positions; p++)
         for (size_t i = 0; i < half; i++) {
             double angle = (double)((float)p * inv_freq[i]);
@@ -34,6 +34,6 @@ void rope_rotate(const struct rope *r, float *x, const int32_t *pos, size_t rows
         ENSURE((size_t)pos[i] < r->positions);
         const float *c = r->cosine + (size_t)pos[i] * r->half, *s = r->sine + (size_t)pos[i] * r->half;
         for (size_t h = 0; h < heads; h++)
-            k->rope(x + (i * heads + h) * 2 * r->half, c, s, r->half, backward);
+            k->rope(x + (i * heads + h) * r->head_dim, c, s, r->half, backward);
     }
 }

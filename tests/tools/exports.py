@@ -26,6 +26,10 @@ MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden"
 FAMILIES = ("llama", "llama-untied", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "gpt2")
 # what a GGUF can only say in a family's own words (docs/families.md): laid over the tiny model's config
 GGUF_ONLY = {"gemma3": {"layer_types": ["sliding_attention"] * 3}, "smollm3": {"no_rope_layers": [1, 1, 1]}}
+# Phi-3.5's and Phi-4-mini's: a factor a pair, and a part of each head alone is rotated; llama.cpp takes contexts of 256 at least
+LONG = {"max_position_embeddings": 4096, "original_max_position_embeddings": 512, "rope_parameters": {
+    "rope_theta": 10000.0, "partial_rotary_factor": 0.75, "rope_type": "longrope", "original_max_position_embeddings": 512,
+    "short_factor": [1, 1.1, 1.2, 1.5, 1.75, 2], "long_factor": [1, 2, 3, 4, 5, 6]}}
 GELU = ("gemma2", "gemma3", "gpt2")
 IDS = [5, 300, 17, 44, 211, 8, 129]  # within the tiny models' window of 8
 failed = passed = 0
@@ -99,8 +103,14 @@ def spread(a, b):
     return (a - b).abs().max().item()
 
 
-def family(name, folder):
+def family(name, folder, over=None):
     base, lora = os.path.join(MODELS, name), os.path.join(MODELS, name, "lora")
+    if over:
+        config = {**json.load(open(os.path.join(base, "config.json"))), **over}
+        name += "-long"
+        shutil.copytree(base, os.path.join(folder, name + "-base"))
+        base = os.path.join(folder, name + "-base")
+        json.dump(config, open(os.path.join(base, "config.json"), "w"))
     truth = logits_of(peft.PeftModel.from_pretrained(causal(base), lora))
     merged, adapter = os.path.join(folder, name), os.path.join(folder, name + "-adapter")
     hone("export", "--model", base, "--adapter", lora, "--output", merged)
@@ -264,6 +274,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in FAMILIES:
             family(name, folder)
+        family("phi3", folder, LONG)
         types(folder)
         heads(folder)
         vocabularies(folder)

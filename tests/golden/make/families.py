@@ -13,6 +13,13 @@ import transformers
 HERE = os.path.join(os.path.dirname(__file__), "..", "models")
 N = 150
 ROPE = {"rope_theta": 10000.0}
+
+
+def long(pairs):
+    """Longrope, whose short list counts here: the texts are shorter than its original positions."""
+    return {"short_factor": [1 + 0.05 * i for i in range(pairs)], "long_factor": [1 + 2.0 * i for i in range(pairs)]}
+
+
 CASES = [
     ("llama", {}), ("mistral", {}), ("mistral", {"sliding_window": 70}), ("mistral", {"sliding_window": 64}), ("gemma2", {}),
     ("gemma2", {"sliding_window": 65}), ("gemma3", {}), ("gemma3", {"sliding_window": 100}), ("qwen3", {}), ("phi3", {}), ("smollm3", {}),
@@ -25,6 +32,12 @@ CASES = [
                                    "truncate": False}}),
     ("llama", {"rope_parameters": {**ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "mscale": 0.7,
                                    "mscale_all_dim": 1.3}}),
+    ("phi3", {"rope_parameters": {**ROPE, "rope_type": "longrope", **long(8), "original_max_position_embeddings": 160}, "max_position_embeddings": 4096,
+              "original_max_position_embeddings": 160}),
+    ("phi3", {"rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "rope_type": "default"}}),
+    # as older folders have it
+    ("phi3", {"rope_parameters": None, "rope_theta": 10000.0, "rope_scaling": {"type": "longrope", **long(6)}, "partial_rotary_factor": 0.75,
+              "max_position_embeddings": 4096, "original_max_position_embeddings": 160}),
 ]
 
 
@@ -34,7 +47,7 @@ def main():
     ids = [(i * i * 37 + 11 * i) % 500 + 3 for i in range(N)]
     for name, over in CASES:
         config = json.load(open(os.path.join(HERE, name, "config.json")))
-        config.update(over)
+        config = {key: value for key, value in {**config, **over}.items() if value is not None}
         with tempfile.TemporaryDirectory() as folder:
             json.dump(config, open(os.path.join(folder, "config.json"), "w"))
             os.symlink(os.path.abspath(os.path.join(HERE, name, "model.safetensors")), os.path.join(folder, "model.safetensors"))
