@@ -343,8 +343,9 @@ static void test_as_reward(void **state)
     }
     assert_true(differ);
     json_decref(all);
-    static const char *const lines[] = {"grpo --num-generations 4 --reward prm", "ppo --reward prm", "grpo --num-generations 4 --reward prm --reward prm "
-                                        "--reward rule:length:target=4", "grpo --num-generations 4 --reward rule:length:target=4 --gold prm"};
+    static const char *const lines[] = {"grpo --num-generations 4 --reward prm", "ppo --reward prm",
+                                        "grpo --num-generations 4 --reward prm --reward prm --reward rule:length:target=4",
+                                        "grpo --num-generations 4 --reward rule:length:target=4 --gold prm"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         run_ok("$HONE %s " MODEL "--quiet --lora-r 4 --train-data pairs.jsonl --iterations 2 --per-device-train-batch-size 4 --response-length 8 "
                "--output-dir out --overwrite", lines[i]);

@@ -99,7 +99,8 @@ static int copy_file(const char *from_folder, const char *to_folder, const char 
 
 static int copy_all(const struct model *m, const char *folder, struct err *err)
 {
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+                                        "vocab.json",     "merges.txt",            "tokenizer.model"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (copy_file(m->text_from, folder, names[i], err))
             return -1;

@@ -9,7 +9,6 @@
 #include "util/mem.h"
 
 #define POOL_CEILING ((size_t)1 << 30)
-#define MOST_RULES 64 /* that names stand for */
 
 void description_release(struct description *d)
 {
@@ -155,39 +154,47 @@ static int check_scores(const struct tokenizer *t, const struct tokenizer *again
     return same ? 0 : err_set(err, "merges of characters that are not those of SentencePiece's scores");
 }
 
-/* Everything but the normalizer and the pre-tokenizer is there: find the names that stand for them. */
+/* Give `again` what stands behind a name.  1 if it is t's, 0 if not, -1. */
+static int try_name(struct tokenizer *again, const struct tokenizer *t, const char *name, struct buf *text, struct err *err)
+{
+    struct pretokenizer_traits traits;
+    normalizer_release(&again->normalizer);
+    pretokenizer_release(&again->pretokenizer);
+    if (pretokenizer_add_named(&again->pretokenizer, name, &traits, err) ||
+        (traits.nfc && !normalizer_add(&again->normalizer, NORMALIZER_FORM, err)))
+        return -1;
+    again->bpe.ignore_merges = traits.ignore_merges;
+    again->bpe.characters = again->pretokenizer.letters;
+    return tokenizer_same(t, again, SAME_PLAIN_TEXTS, text, err);
+}
+
+/* Does an earlier name stand for the same? */
+static bool is_double(size_t i)
+{
+    struct pretokenizer_traits own, other;
+    const char *const *rule = pretokenizer_patterns(pretokenizer_name(i), &own, NULL);
+    for (size_t k = 1; k < i; k++)
+        if (pretokenizer_patterns(pretokenizer_name(k), &other, NULL) == rule && other.ignore_merges == own.ignore_merges && other.nfc == own.nfc)
+            return true;
+    return false;
+}
+
+/* Everything but the normalizer and the pre-tokenizer is there: find the name that stands for them, first among those that ignore merges as t
+ * does, since often it makes no difference. */
 static int describe_pretokenizer(struct description *d, const struct tokenizer *t, struct buf *text, struct err *err)
 {
     struct tokenizer *again = tokenizer_from_parts(&d->parts, err);
-    struct pretokenizer_traits traits, tried[MOST_RULES];
-    const char *const *rules[MOST_RULES];
-    size_t n_tried = 0;
+    struct pretokenizer_traits traits;
+    const char *name;
     int same = again ? 0 : -1;
-    /* first those that ignore merges if t does: often it does not matter */
-    for (size_t pass = 0; same == 0 && pass < 2; pass++) {
-        const char *name;
+    for (int pass = 0; pass < 2; pass++)
         for (size_t i = 1; same == 0 && (name = pretokenizer_name(i)); i++) {
-            const char *const *rule = pretokenizer_patterns(name, &traits, err);
-            size_t k = 0;
-            while (k < n_tried && (rules[k] != rule || tried[k].ignore_merges != traits.ignore_merges || tried[k].nfc != traits.nfc))
-                k++;
-            if (k < n_tried || n_tried == MOST_RULES || (pass == 0 && traits.ignore_merges != t->bpe.ignore_merges))
+            pretokenizer_patterns(name, &traits, NULL);
+            if (is_double(i) || (traits.ignore_merges == t->bpe.ignore_merges) != (pass == 0))
                 continue;
-            rules[n_tried] = rule;
-            tried[n_tried++] = traits;
-            normalizer_release(&again->normalizer);
-            pretokenizer_release(&again->pretokenizer);
-            if (pretokenizer_add_named(&again->pretokenizer, name, &traits, err) ||
-                (traits.nfc && !normalizer_add(&again->normalizer, NORMALIZER_FORM, err))) {
-                same = -1;
-                break;
-            }
-            again->bpe.ignore_merges = traits.ignore_merges;
-            again->bpe.characters = again->pretokenizer.letters;
-            same = tokenizer_same(t, again, SAME_PLAIN_TEXTS, text, err);
+            same = try_name(again, t, name, text, err);
             d->parts.pre = name;
         }
-    }
     tokenizer_free(again);
     return same > 0 ? 0 : same < 0 ? -1 : err_set(err, "a pre-tokenizer that llama.cpp has no name for");
 }

@@ -106,7 +106,7 @@ static struct ended run_line(const char *line)
     pid_t child = fork();
     if (child == 0)
         become(line, ".stdout", ".stderr");
-    int status;
+    int status = 0;
     if (child < 0 || waitpid(child, &status, 0) != child)
         fail_msg("cannot run '%s': %s", line, strerror(errno));
     struct ended e = {.code = code_of(status), .out = text_read(".stdout", NULL), .err = text_read(".stderr", NULL)};
@@ -240,7 +240,7 @@ static bool to_next_call(pid_t child, struct __ptrace_syscall_info *call)
 int run_and_kill_at_call(const char *line, size_t n)
 {
     char *direct = xasprintf("exec %s", line);
-    int status;
+    int status = 0;
     pid_t child = fork();
     if (child == 0) {
         setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* the leak checker would want to be the tracer */
