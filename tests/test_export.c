@@ -172,7 +172,10 @@ static void test_text(void **state)
     expect_at_most("export --quiet --model merged.gguf --tokenizer words --output dressed", "largest_logit_difference", 0);
     expect_at_most("export --quiet --model merged.gguf --tokenizer words/tokenizer.json --output bare", "largest_logit_difference", 0);
     expect_at_most("export --quiet --model merged.gguf --tokenizer words --output dressed.gguf --format gguf", "largest_logit_difference", 0);
-    static const char *const models[] = {"spoken.gguf", "copy.gguf", "again", "again.gguf", "dressed", "dressed.gguf"};
+    /* and so does a GGUF's, when all of its weights are trained */
+    text_write("rows.jsonl", "{\"prompt\": \"the lamp\", \"completion\": \"was lit\"}\n");
+    run_ok("$HONE sft --model spoken.gguf --full --train-data rows.jsonl --output-dir full --max-steps 1 --per-device-train-batch-size 1 --quiet");
+    static const char *const models[] = {"full", "spoken.gguf", "copy.gguf", "again", "again.gguf", "dressed", "dressed.gguf"};
     run_ok("$HONE tokenize --model spoken --add-generation-prompt <texts.jsonl >ids.0 && test $(wc -l <ids.0) = 2");
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         run_ok("$HONE tokenize --model %s --add-generation-prompt <texts.jsonl >ids.1", models[i]);
