@@ -44,7 +44,7 @@ arm: release ## cross build for 64-bit ARM, the tests of its arithmetic under qe
 
 tsan: ## the short tests under ThreadSanitizer, with Clang: its OpenMP tells the sanitizer what waits for what
 	$(call build,build-tsan,-DCMAKE_C_COMPILER=clang -DTSAN=ON "-DCMAKE_C_FLAGS_RELEASE=-O1 -g",fuzz)
-	TSAN_OPTIONS="ignore_noninstrumented_modules=1 $$TSAN_OPTIONS" tests/run.sh build-tsan -L quick
+	TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$(CURDIR)/tests/tsan.supp $$TSAN_OPTIONS" tests/run.sh build-tsan -L quick
 
 fuzz: ## one fuzzer for T seconds: make fuzz FUZZ=rows T=60
 	$(call build,build-fuzz,-DCMAKE_C_COMPILER=clang -DHONE_FUZZ=ON -DHONE_TESTS=OFF -DASAN=ON \

@@ -605,6 +605,10 @@ static void test_file_size_limit(void **state)
         unsigned kib;
         const char *what;
     } limits[] = {{4, "metrics.jsonl"}, {64, "step 30"}, {180, "report.html"}};
+#ifdef __clang__
+    printf("skipped: LLVM's OpenMP breaks off under such a limit, having shared memory of its own\n");
+    skip();
+#endif
     drop("straight");
     run_ok("$HONE " RUN "--output-dir straight --max-steps 40 --save-steps 30");
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
