@@ -6,6 +6,7 @@
 #include "checkpoint/save_gguf.h"
 #include "cmd/base.h"
 #include "cmd/commands.h"
+#include "kernel/kernel.h"
 #include "kernel/pack.h"
 #include "tokenizer/same.h"
 #include "util/file.h"
@@ -97,11 +98,7 @@ static int run(float *logits, float *scores, const struct net *net, size_t lengt
 /* KL(p || q) of two rows of logits, nats. */
 static double divergence(const float *p, const float *q, size_t n)
 {
-    double max_p = -INFINITY, max_q = -INFINITY, sum_p = 0, sum_q = 0, kl = 0;
-    for (size_t i = 0; i < n; i++) {
-        max_p = fmax(max_p, (double)p[i]);
-        max_q = fmax(max_q, (double)q[i]);
-    }
+    double max_p = (double)kernel()->max(p, n), max_q = (double)kernel()->max(q, n), sum_p = 0, sum_q = 0, kl = 0;
     for (size_t i = 0; i < n; i++) {
         sum_p += exp((double)p[i] - max_p);
         sum_q += exp((double)q[i] - max_q);
@@ -115,8 +112,11 @@ static double divergence(const float *p, const float *q, size_t n)
 static double largest_difference(const float *a, const float *b, size_t n)
 {
     double most = 0;
-    for (size_t i = 0; i < n; i++)
-        most = fmax(most, isfinite(a[i]) && isfinite(b[i]) ? fabs((double)a[i] - (double)b[i]) : INFINITY);
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= most))
+            most = isfinite(d) ? d : INFINITY;
+    }
     return most;
 }
 
