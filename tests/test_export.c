@@ -181,6 +181,9 @@ static void test_text(void **state)
         run_ok("$HONE tokenize --model %s --add-generation-prompt <texts.jsonl >ids.1", models[i]);
         expect_same_file("ids.0", "ids.1", NULL);
     }
+    /* what a folder has of a tokenizer goes along, also where it has none that is read */
+    run_ok("cp -r golden/models/llama half && echo '{}' >half/special_tokens_map.json && $HONE export --quiet --model half --output half-again && "
+           "cmp half/special_tokens_map.json half-again/special_tokens_map.json");
     run_ok("cmp words/tokenizer.json bare/tokenizer.json && ! test -e bare/chat_template.jinja");
     struct ended e = run("$HONE inspect again --json");
     json_t *report = json_loads(e.out, 0, NULL);

@@ -37,14 +37,6 @@ static int write_adapter(const char *path, const struct params *params, const st
     return rc;
 }
 
-static int write_in(const char *folder, const char *name, const char *text, struct err *err)
-{
-    char *path = path_join(folder, name);
-    int rc = file_write(path, text, strlen(text), err);
-    free(path);
-    return rc;
-}
-
 static void write_doubles(struct buf *b, const char *key, const double *x, size_t n)
 {
     buf_printf(b, "\"%s\": [", key);
@@ -118,7 +110,7 @@ int head_notes_write(const struct head_notes *notes, const char *folder, struct 
     if (notes->calibrator.temperature > 0)
         write_calibrator(&b, &notes->calibrator);
     buf_str(&b, "}\n");
-    int rc = write_in(folder, "hone.json", b.data, err);
+    int rc = file_write_in(folder, "hone.json", b.data, b.len, err);
     buf_release(&b);
     return rc;
 }
@@ -239,7 +231,7 @@ int adapter_save(const struct adapter *a, const struct head *head, const struct 
     char *weights = path_join(t, "adapter_model.safetensors"), *config = adapter_config(a, head, base_model);
     int rc = write_adapter(weights, &a->params, head, err);
     if (rc == 0)
-        rc = write_in(t, "adapter_config.json", config, err);
+        rc = file_write_in(t, "adapter_config.json", config, strlen(config), err);
     if (rc == 0 && head)
         rc = write_notes(notes, t, err);
     free(weights);
@@ -271,7 +263,7 @@ int model_save(const struct model *m, const struct adapter *a, const struct head
     char *weights = path_join(t, "model.safetensors"), *config = config_to_json(&m->config, type, head != NULL);
     int rc = write_model(weights, m, a, head, type, err);
     if (rc == 0)
-        rc = write_in(t, "config.json", config, err);
+        rc = file_write_in(t, "config.json", config, strlen(config), err);
     if (rc == 0 && head)
         rc = write_notes(notes, t, err);
     if (rc == 0 && text_to_folder(m, t, err) < 0)

@@ -79,63 +79,42 @@ int text_to_gguf(struct gguf_out *g, const struct model *m, struct err *err)
 
 /* ---- into a folder ---- */
 
-static int copy_file(const char *from_folder, const char *to_folder, const char *name, struct err *err)
+/* The file `from`, if it is there, under this name. */
+static int copy_file(const char *from, const char *folder, const char *name, struct err *err)
+{
+    struct buf b;
+    buf_init(&b, FILE_CEILING);
+    int rc = file_exists(from) && (file_read(from, &b, err) || file_write_in(folder, name, b.data, b.len, err)) ? -1 : 0;
+    buf_release(&b);
+    return rc;
+}
+
+static int copy_from(const char *from_folder, const char *folder, const char *name, struct err *err)
 {
     char *from = path_join(from_folder, name);
-    int rc = 0;
-    if (file_exists(from)) {
-        struct buf b;
-        buf_init(&b, FILE_CEILING);
-        rc = file_read(from, &b, err);
-        char *to = path_join(to_folder, name);
-        if (rc == 0)
-            rc = file_write(to, b.data, b.len, err);
-        free(to);
-        buf_release(&b);
-    }
+    int rc = copy_file(from, folder, name, err);
     free(from);
     return rc;
 }
 
-static int copy_all(const struct model *m, const char *folder, struct err *err)
+static int copy_all(const char *from, const char *folder, struct err *err)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
                                         "vocab.json",     "merges.txt",            "tokenizer.model"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (copy_file(m->text_from, folder, names[i], err))
+        if (copy_from(from, folder, names[i], err))
             return -1;
     return 1;
-}
-
-static int write_text(const char *folder, const char *name, const char *s, size_t n, struct err *err)
-{
-    char *path = path_join(folder, name);
-    int rc = file_write(path, s, n, err);
-    free(path);
-    return rc;
 }
 
 /* Takes o over. */
 static int write_json(const char *folder, const char *name, json_t *o, struct err *err)
 {
     char *s = json_dumps(o, JSON_INDENT(2));
-    int rc = write_text(folder, name, s, strlen(s), err);
+    int rc = file_write_in(folder, name, s, strlen(s), err);
     free(s);
     json_decref(o);
     return rc;
-}
-
-/* A token as text, or NULL. */
-static json_t *token(const struct model *m, int32_t id)
-{
-    if (id < 0 || (size_t)id >= tokenizer_size(m->tokenizer))
-        return NULL;
-    struct buf b;
-    buf_init(&b, 1 << 16);
-    tokenizer_decode_more(m->tokenizer, &b, &id, 1, false);
-    json_t *s = json_stringn(b.data, b.len);
-    buf_release(&b);
-    return s;
 }
 
 static json_t *tokenizer_config(const struct model *m, const struct tokenizer_parts *p)
@@ -147,7 +126,7 @@ static json_t *tokenizer_config(const struct model *m, const struct tokenizer_pa
     json_t *o = json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0, "model_max_length",
                           (json_int_t)m->config.positions);
     for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
-        json_t *s = token(m, named[i].id);
+        json_t *s = model_token(m, named[i].id);
         if (s)
             json_object_set_new(o, named[i].name, s);
     }
@@ -180,11 +159,11 @@ static int write_all(const struct model *m, const char *folder, struct err *err)
     const char *template = NULL;
     size_t n = 0;
     int rc = json != NULL;
-    if (json && (write_text(folder, "tokenizer.json", json, strlen(json), err) ||
+    if (json && (file_write_in(folder, "tokenizer.json", json, strlen(json), err) ||
                  write_json(folder, "tokenizer_config.json", tokenizer_config(m, &own.parts), err) ||
                  write_json(folder, "generation_config.json", generation_config(m), err) ||
                  (gguf_str(&template, &n, &m->gguf, "tokenizer.chat_template", NULL) > 0 &&
-                  write_text(folder, "chat_template.jinja", template, n, err))))
+                  file_write_in(folder, "chat_template.jinja", template, n, err))))
         rc = -1;
     free(json);
     gguf_text_release(&own);
@@ -193,16 +172,12 @@ static int write_all(const struct model *m, const char *folder, struct err *err)
 
 int text_to_folder(const struct model *m, const char *folder, struct err *err)
 {
-    if (file_is_dir(m->path) && copy_file(m->path, folder, "generation_config.json", err))
+    const char *own = file_is_dir(m->path) ? m->path : NULL, *from = m->text_from ? m->text_from : own;
+    if (own && copy_from(own, folder, "generation_config.json", err))
         return -1;
-    if (m->text_from && file_is_dir(m->text_from))
-        return copy_all(m, folder, err);
-    if (m->text_from) { /* a tokenizer.json by itself */
-        struct buf b;
-        buf_init(&b, FILE_CEILING);
-        int rc = file_read(m->text_from, &b, err) || write_text(folder, "tokenizer.json", b.data, b.len, err) ? -1 : 1;
-        buf_release(&b);
-        return rc;
-    }
-    return m->tokenizer ? write_all(m, folder, err) : 0;
+    if (!from)
+        return m->tokenizer ? write_all(m, folder, err) : 0;
+    if (file_is_dir(from))
+        return copy_all(from, folder, err);
+    return copy_file(from, folder, "tokenizer.json", err) ? -1 : 1; /* that by itself */
 }

@@ -531,26 +531,36 @@ static json_t *read_json(const char *folder, const char *name, struct err *err)
     return root;
 }
 
-int chat_template_source(struct buf *out, const char *folder, struct err *err)
+/* The text of a folder's template, and its tokenizer_config.json (owned; NULL where there is none): 1, 0 where there is no template, -1. */
+static int read_source(struct buf *out, json_t **config, const char *folder, struct err *err)
 {
     char *path = path_join(folder, "chat_template.jinja"), *config_path = path_join(folder, "tokenizer_config.json");
-    json_t *config = NULL;
+    struct err why = {""};
+    bool has_config = file_exists(config_path);
     int rc = 0;
     buf_clear(out);
+    *config = has_config ? read_json(folder, "tokenizer_config.json", &why) : NULL;
+    const json_t *value = find_in_config(*config);
     if (file_exists(path)) {
         rc = file_read(path, out, err) ? -1 : 1;
-    } else if (file_exists(config_path)) {
-        config = read_json(folder, "tokenizer_config.json", err);
-        const json_t *value = find_in_config(config);
-        if (json_is_string(value))
-            buf_add(out, json_string_value(value), json_string_length(value));
-        rc = !config ? -1 : json_is_string(value);
+    } else if (has_config && !*config) {
+        rc = err_set(err, "%s", why.text);
+    } else if (json_is_string(value)) {
+        buf_add(out, json_string_value(value), json_string_length(value));
+        rc = 1;
     }
     if (rc == 1 && out->overflow)
         rc = err_set(err, "the chat template of '%s' is longer than %zu bytes", folder, out->ceiling);
-    json_decref(config);
     free(path);
     free(config_path);
+    return rc;
+}
+
+int chat_template_source(struct buf *out, const char *folder, struct err *err)
+{
+    json_t *config;
+    int rc = read_source(out, &config, folder, err);
+    json_decref(config);
     return rc;
 }
 
@@ -558,8 +568,9 @@ struct chat_template *chat_template_open(const char *folder, struct err *err)
 {
     struct chat_template *t = NULL;
     struct buf text;
+    json_t *config;
     buf_init(&text, MAX_TEMPLATE);
-    int found = chat_template_source(&text, folder, err);
+    int found = read_source(&text, &config, folder, err);
     if (found == 0)
         err_set(err, "'%s' has no chat template: there is no chat_template.jinja, and no chat_template in a tokenizer_config.json", folder);
     if (found > 0 && !(t = chat_template_new(text.data, text.len, err))) {
@@ -568,12 +579,12 @@ struct chat_template *chat_template_open(const char *folder, struct err *err)
         free(own);
     }
     if (t) {
-        json_t *config = read_json(folder, "tokenizer_config.json", NULL), *map = read_json(folder, "special_tokens_map.json", NULL);
+        json_t *map = read_json(folder, "special_tokens_map.json", NULL);
         set_tokens(t, config);
         set_tokens(t, map);
-        json_decref(config);
         json_decref(map);
     }
+    json_decref(config);
     buf_release(&text);
     return t;
 }

@@ -444,6 +444,14 @@ void config_release(struct config *c)
     *c = (struct config){0};
 }
 
+static json_t *numbers_json(const float *x, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_real((double)x[i]));
+    return list;
+}
+
 static json_t *rotary_json(const struct rotary *r, size_t half)
 {
     json_t *p = json_pack("{s:s, s:f}", "rope_type", rope_scaling_names[r->scaling], "rope_theta", (double)r->theta);
@@ -462,17 +470,10 @@ static json_t *rotary_json(const struct rotary *r, size_t half)
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
         if (rest[i].wanted)
             json_object_set_new(p, rest[i].key, json_real((double)rest[i].value));
-    json_t *lists[] = {json_array(), json_array()};
-    for (size_t i = 0; i < half; i++) {
-        json_array_append_new(lists[0], json_real((double)r->short_factor[i]));
-        json_array_append_new(lists[1], json_real((double)r->long_factor[i]));
-    }
     if (r->scaling == ROPE_LONG) {
-        json_object_set(p, "short_factor", lists[0]);
-        json_object_set(p, "long_factor", lists[1]);
+        json_object_set_new(p, "short_factor", numbers_json(r->short_factor, half));
+        json_object_set_new(p, "long_factor", numbers_json(r->long_factor, half));
     }
-    json_decref(lists[0]);
-    json_decref(lists[1]);
     if (r->scaling == ROPE_LLAMA3 || r->scaling == ROPE_YARN || r->scaling == ROPE_LONG)
         json_object_set_new(p, "original_max_position_embeddings", json_integer((json_int_t)r->original_positions));
     if (!r->truncate)

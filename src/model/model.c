@@ -210,16 +210,24 @@ static int open_rope(struct model *m, struct err *err)
                ? -1 : 0;
 }
 
-/* A special token as the chat template's variable. */
-static void set_token(struct model *m, const char *name, int32_t id)
+json_t *model_token(const struct model *m, int32_t id)
 {
     if (id < 0 || (size_t)id >= tokenizer_size(m->tokenizer))
-        return;
+        return NULL;
     struct buf text;
     buf_init(&text, 1 << 16);
     tokenizer_decode_more(m->tokenizer, &text, &id, 1, false);
-    chat_template_set(m->template, name, json_stringn(text.data, text.len));
+    json_t *token = json_stringn(text.data, text.len);
     buf_release(&text);
+    return token;
+}
+
+/* A special token as the chat template's variable. */
+static void set_token(struct model *m, const char *name, int32_t id)
+{
+    json_t *token = model_token(m, id);
+    if (token)
+        chat_template_set(m->template, name, token);
 }
 
 static int open_text(struct model *m, const char *folder, struct err *err)

@@ -58,6 +58,9 @@ int model_make_trainable(struct model *m, struct err *err);
 int model_pack(struct model *m, struct err *err);
 void model_unpack(struct model *m);
 
+/* A token of the vocabulary as text, a new reference; NULL if it has no such id. */
+json_t *model_token(const struct model *m, int32_t id);
+
 /* The tokens that end a turn: the template's end of turn and config's eos; returns how many (at most 4). */
 size_t model_stop_tokens(const struct model *m, int32_t out[4]);
 

@@ -158,6 +158,14 @@ int file_write(const char *path, const void *data, size_t n, struct err *err)
     return file_out_commit(&out, err);
 }
 
+int file_write_in(const char *folder, const char *name, const void *data, size_t n, struct err *err)
+{
+    char *path = path_join(folder, name);
+    int rc = file_write(path, data, n, err);
+    free(path);
+    return rc;
+}
+
 int dir_make(const char *path, struct err *err)
 {
     char *p = xstrdup(path);

@@ -50,6 +50,7 @@ void file_out_drop(struct file_out *out);
 
 /* The two together, for content that is in memory. */
 int file_write(const char *path, const void *data, size_t n, struct err *err);
+int file_write_in(const char *folder, const char *name, const void *data, size_t n, struct err *err);
 
 /* Folders.  dir_make makes parents too.  dir_replace renames the finished folder `from` to `to`, putting
  * away what was at `to`.  dir_remove removes a folder with all that is in it. */
